@@ -1,0 +1,103 @@
+"""Build DeepLabV3+: atrous pyramid pooling over an encoder, and a light decoder at a quarter of the resolution.
+
+Chen, Zhu, Papandreou, Schroff, Adam 2018, "Encoder-Decoder with Atrous Separable Convolution for Semantic Image
+Segmentation", https://arxiv.org/abs/1802.02611.
+
+Letters: B batch, C classes, F features, H and W height and width.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model_zoo.backbones import OutputStride, build_encoder
+from model_zoo.spec import Prediction
+
+DilatableEncoder = Literal["efficientnet_lite0", "mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50"]
+Width = Annotated[int, Field(ge=8, le=512)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+SKIP_CHANNELS = 48
+ATROUS_RATES = {16: (6, 12, 18), 32: (3, 6, 9)}
+
+
+class DeepLabV3Plus(nn.Module):
+    """Label pixels with context at several scales; edges come from the encoder's map of stride 4."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        encoder: DilatableEncoder = "efficientnet_lite0",
+        output_stride: OutputStride = 16,
+        decoder_channels: Width = 256,
+        drop_rate: Rate = 0.5,
+    ) -> None:
+        super().__init__()
+        width = decoder_channels
+        self.encoder = build_encoder(encoder, output_stride=output_stride)
+        self.pyramid = AtrousPyramid(
+            self.encoder.channels[-1], width, rates=ATROUS_RATES[output_stride], drop_rate=drop_rate
+        )
+        self.refine = separable_conv(width, width)
+        self.skip = conv_norm(self.encoder.channels[1], SKIP_CHANNELS)
+        self.fuse = separable_conv(width + SKIP_CHANNELS, width)
+        self.score = nn.Conv2d(width, num_classes, 1)
+
+    def forward(self, images: Tensor) -> Prediction:
+        """Map images ``[B, 3, H, W]`` to logits ``[B, C, H, W]``."""
+        _, fine, _, _, coarse = self.encoder(images)
+        context = self.refine(self.pyramid(coarse))  # [B, F, H/16, W/16]
+        context = F.interpolate(context, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        features = self.fuse(torch.cat([context, self.skip(fine)], dim=1))  # [B, F, H/4, W/4]
+        logits = F.interpolate(self.score(features), size=images.shape[-2:], mode="bilinear", align_corners=False)
+        return Prediction(logits)
+
+
+class AtrousPyramid(nn.Module):
+    """See each place at several scales at once, the whole image included."""
+
+    def __init__(self, in_channels: int, channels: int, *, rates: tuple[int, ...], drop_rate: float) -> None:
+        super().__init__()
+        atrous = [separable_conv(in_channels, channels, dilation=rate) for rate in rates]
+        self.scales = nn.ModuleList([conv_norm(in_channels, channels), *atrous])
+        # One pixel an image: batch norm could not learn from a batch of one, so each image is normalised by itself
+        self.whole = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 1, bias=False), nn.GroupNorm(1, channels), nn.ReLU(inplace=True)
+        )
+        self.project = conv_norm((len(rates) + 2) * channels, channels)
+        self.drop = nn.Dropout(drop_rate)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``[B, F, H, W]`` to ``[B, F', H, W]``."""
+        whole = self.whole(features.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, *features.shape[-2:])
+        seen: Tensor = self.project(torch.cat([*(scale(features) for scale in self.scales), whole], dim=1))
+        dropped: Tensor = self.drop(seen)
+        return dropped
+
+
+def conv_norm(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Build a 1x1 convolution with batch norm and ReLU."""
+    return nn.Sequential(
+        _initialised(nn.Conv2d(in_channels, out_channels, 1, bias=False)),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def separable_conv(in_channels: int, out_channels: int, *, dilation: int = 1) -> nn.Sequential:
+    """Build a 3x3 convolution of each channel for itself, then ``conv_norm`` to mix them."""
+    depthwise = nn.Conv2d(
+        in_channels, in_channels, 3, padding=dilation, dilation=dilation, groups=in_channels, bias=False
+    )
+    return nn.Sequential(_initialised(depthwise), *conv_norm(in_channels, out_channels))
+
+
+def _initialised(convolution: nn.Conv2d) -> nn.Conv2d:
+    nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
+    return convolution

