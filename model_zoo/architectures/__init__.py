@@ -9,12 +9,20 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from model_zoo.architectures.deeplabv3plus import DeepLabV3Plus
+from model_zoo.architectures.fcn import FCN8s, FCN16s, FCN32s
 from model_zoo.architectures.lraspp import LRASPP
+from model_zoo.architectures.unet import UNet
+from model_zoo.architectures.unet_encoder import EncoderUNet
 from model_zoo.labels import IGNORE_INDEX
 
 Builder = Callable[..., nn.Module]
 
 ARCHITECTURES: Mapping[str, Builder] = {
+    "fcn32s": FCN32s,
+    "fcn16s": FCN16s,
+    "fcn8s": FCN8s,
+    "unet": UNet,
+    "unet_encoder": EncoderUNet,
     "deeplabv3plus": DeepLabV3Plus,
     "lraspp": LRASPP,
 }

@@ -8,19 +8,17 @@ Letters: B batch, C classes, F features, H and W height and width.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model_zoo.architectures.layers import Rate, Width, conv_norm, he_initialised
 from model_zoo.backbones import OutputStride, build_encoder
 from model_zoo.spec import Prediction
 
 DilatableEncoder = Literal["efficientnet_lite0", "mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50"]
-Width = Annotated[int, Field(ge=8, le=512)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 SKIP_CHANNELS = 48
 ATROUS_RATES = {16: (6, 12, 18), 32: (3, 6, 9)}
@@ -81,23 +79,9 @@ class AtrousPyramid(nn.Module):
         return dropped
 
 
-def conv_norm(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Build a 1x1 convolution with batch norm and ReLU."""
-    return nn.Sequential(
-        _initialised(nn.Conv2d(in_channels, out_channels, 1, bias=False)),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
-
-
 def separable_conv(in_channels: int, out_channels: int, *, dilation: int = 1) -> nn.Sequential:
     """Build a 3x3 convolution of each channel for itself, then ``conv_norm`` to mix them."""
     depthwise = nn.Conv2d(
         in_channels, in_channels, 3, padding=dilation, dilation=dilation, groups=in_channels, bias=False
     )
-    return nn.Sequential(_initialised(depthwise), *conv_norm(in_channels, out_channels))
-
-
-def _initialised(convolution: nn.Conv2d) -> nn.Conv2d:
-    nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
-    return convolution
+    return nn.Sequential(he_initialised(depthwise), *conv_norm(in_channels, out_channels))

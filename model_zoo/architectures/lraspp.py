@@ -7,15 +7,13 @@ Letters: B batch, C classes, H and W height and width.
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.segmentation.lraspp import (  # type: ignore[import-untyped]  # torchvision has no stubs
     LRASPPHead,
 )
 
+from model_zoo.architectures.layers import Width
 from model_zoo.backbones import build_encoder
 from model_zoo.spec import Prediction
 
@@ -27,7 +25,7 @@ class LRASPP(nn.Module):
     ``encoder.features.`` and its ``classifier.`` our ``head.``.
     """
 
-    def __init__(self, num_classes: int, *, head_channels: Annotated[int, Field(ge=8, le=512)] = 128) -> None:
+    def __init__(self, num_classes: int, *, head_channels: Width = 128) -> None:
         super().__init__()
         self.encoder = build_encoder("mobilenet_v3_large", output_stride=16)
         _, _, low_channels, _, high_channels = self.encoder.channels
