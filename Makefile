@@ -1,0 +1,54 @@
+# Everything here works on a machine that has Python 3.11 or newer with venv, and make. `make help` lists it.
+
+PYTHON ?= python3
+VENV   ?= .venv
+PORT   ?= 8000
+HOST   ?= 127.0.0.1
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# Two programs that share the cores must not make each other's threads spin (docs/performance.md tells why).
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: help serve test check format train clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: $(VENV)/.installed-serve ## install and serve the checkpoint that ships with the package (PORT=9000, HOST=0.0.0.0)
+	$(BIN)/segserve serve --host $(HOST) --port $(PORT)
+
+test: $(VENV)/.installed-dev check ## install and run every check: format, lint, types, imports, tests, coverage
+	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90
+
+check: $(VENV)/.installed-dev ## format, lint, types and import contracts, without the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## put the code into the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+train: $(VENV)/.installed-train ## a small real training run on generated shapes, about two minutes
+	$(BIN)/segtrain fit --recipe quick --out runs/quick --overwrite
+
+clean: ## remove what the other targets made, but for runs/
+	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segserve needs Python 3.11 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-serve: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-train: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[train]'
+	touch $@ $(VENV)/.installed-serve
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[dev]'
+	touch $@ $(VENV)/.installed-serve $(VENV)/.installed-train

@@ -1,0 +1,54 @@
+"""Ask a network for a known answer: a generated image, and the histogram of the mask that it must give."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from model_zoo.card import SelfTest
+from model_zoo.predict import predict
+from model_zoo.preprocess import network_input
+from model_zoo.spec import ModelSpec
+
+SIZE = (96, 128)
+"""Height and width of the generated images."""
+
+TOLERANCE = 0.01
+"""The share of pixels that may change class between machines: rounding differs, a wrong network differs by far more."""
+
+
+def make_self_test(network: nn.Module, spec: ModelSpec) -> SelfTest:
+    """Choose, among a few generated images, the one whose mask says most, and record that mask's histogram."""
+    height, width = SIZE
+    blank = SelfTest(seed=0, height=height, width=width, histogram=())
+    tests = [blank.model_copy(update={"seed": seed}) for seed in range(8)]
+    histograms = [_histogram(network, spec, test) for test in tests]
+    best = max(range(len(tests)), key=lambda index: -max(histograms[index]))
+    return tests[best].model_copy(update={"histogram": histograms[best]})
+
+
+def changed_pixels(network: nn.Module, spec: ModelSpec, test: SelfTest) -> int:
+    """Count the pixels by which the mask's histogram differs from the recorded one; 0 when they agree."""
+    found = _histogram(network, spec, test)
+    return sum(abs(now - then) for now, then in zip(found, test.histogram, strict=True)) // 2
+
+
+def generated_image(test: SelfTest) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+    """Make the test's image, uint8 ``[height, width, 3]``: coloured blocks of 16 pixels, blended at their borders.
+
+    The colours come from integer arithmetic alone, so that they are the same everywhere and for ever.
+    """
+    rows, columns = -(-test.height // 16), -(-test.width // 16)
+    index = np.arange(rows * columns * 3, dtype=np.uint64) + np.uint64(1 + 100_003 * test.seed)
+    blocks = ((index * np.uint64(2_654_435_761) >> np.uint64(13)) & np.uint64(255)).astype(np.uint8)
+    image = Image.fromarray(blocks.reshape(rows, columns, 3))
+    return np.asarray(image.resize((test.width, test.height), Image.Resampling.BILINEAR))
+
+
+def _histogram(network: nn.Module, spec: ModelSpec, test: SelfTest) -> tuple[int, ...]:
+    """Count the pixels of each class in the mask of the test's generated image."""
+    image = Image.fromarray(generated_image(test))
+    mask = predict(network, [network_input(image, spec)], spec)[0].mask
+    return tuple(torch.bincount(mask.flatten(), minlength=spec.num_classes).tolist())

@@ -1,0 +1,21 @@
+"""Share what several test folders need."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Give the folder of real pictures, or skip: it is no part of the repository."""
+    if not DATA.is_dir():
+        pytest.skip("the real pictures of ../shared/data are not on this machine")
+    return DATA
