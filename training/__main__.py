@@ -1,0 +1,137 @@
+"""Train and evaluate from the command line: ``segtrain fit`` and ``segtrain evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shlex
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_origin
+
+from pydantic import BaseModel
+
+from model_zoo import checkpoint
+from model_zoo.checkpoint import BadCheckpoint
+from training.datasets import open_dataset
+from training.errors import InvalidRecipe, TrainingError
+from training.evaluate import evaluate
+from training.loop import fit
+from training.metrics import ConfusionMatrix
+from training.recipe import Recipe, read_recipe
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give the exit code: 2, with one line on stderr, where something cannot be used."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(words)
+    try:
+        if options.command == "fit":
+            _fit(options, words)
+        else:
+            _evaluate(options)
+    except (TrainingError, BadCheckpoint) as error:
+        return _complain(str(error))
+    except OSError as error:
+        return _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        print("segtrain: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _fit(options: argparse.Namespace, words: Sequence[str]) -> None:
+    given = {field: getattr(options, field) for field in Recipe.model_fields}
+    changes = {field: value for field, value in given.items() if value is not None}
+    for field, value in changes.items():
+        if _is_table(Recipe.model_fields[field].annotation):
+            changes[field] = dict(_read_entry(field, text) for text in value)
+    recipe = read_recipe(options.recipe, changes)
+    scores = fit(recipe, options.out, command=shlex.join(["segtrain", *words]), overwrite=options.overwrite)
+    print(f"{options.out}: last mIoU {scores.mean_iou:.4f}, pixel accuracy {scores.pixel_accuracy:.4f}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    loaded = checkpoint.load(options.checkpoint)
+    dataset = open_dataset(options.data)
+    scores = evaluate(loaded.network, loaded.header.spec, dataset)
+    show = _print_json if options.json else _print_table
+    show(scores, loaded.header.spec.classes, len(dataset))
+
+
+def _print_table(scores: ConfusionMatrix, classes: Sequence[str], num_images: int) -> None:
+    print(f"{'class':24}{'IoU':>8}{'accuracy':>10}")
+    for name, iou, accuracy in zip(classes, scores.iou.tolist(), scores.accuracy.tolist(), strict=True):
+        print(f"{name:24}{iou:8.4f}{accuracy:10.4f}" if not math.isnan(iou) else f"{name:24}{'-':>8}{'-':>10}")
+    print(f"pixel accuracy {scores.pixel_accuracy:.4f}, mean accuracy {scores.mean_accuracy:.4f}, ", end="")
+    print(f"fwIoU {scores.frequency_weighted_iou:.4f}")
+    print(f"mIoU {scores.mean_iou:.4f} over {num_images} images")
+
+
+def _print_json(scores: ConfusionMatrix, classes: Sequence[str], num_images: int) -> None:
+    values = {
+        "miou": scores.mean_iou,
+        "pixel_accuracy": scores.pixel_accuracy,
+        "mean_accuracy": scores.mean_accuracy,
+        "fwiou": scores.frequency_weighted_iou,
+    }
+    iou = dict(zip(classes, scores.iou.tolist(), strict=True))
+    per_class = {name: None if math.isnan(value) else value for name, value in iou.items()}
+    print(json.dumps({**values, "num_images": num_images, "iou": per_class}))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="segtrain", description="Train and evaluate segmentation networks.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    fit_parser = commands.add_parser("fit", help="train as a recipe says")
+    fit_parser.add_argument("--recipe", default="default", help="name of a recipe, or a .toml file (%(default)s)")
+    fit_parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoints and metrics.csv")
+    fit_parser.add_argument("--overwrite", action="store_true", help="replace the run that is in the folder")
+    fields = fit_parser.add_argument_group("fields of the recipe")
+    for name, field in Recipe.model_fields.items():
+        flag, about = f"--{name.replace('_', '-')}", field.description
+        if field.annotation is bool:
+            fields.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, help=about)
+        elif _is_table(field.annotation):
+            flags = [flag, flag.removesuffix("s")] if name == "arguments" else [flag]
+            fields.add_argument(*flags, dest=name, action="append", metavar="KEY=VALUE", help=about)
+        elif get_origin(field.annotation) is tuple:
+            fields.add_argument(flag, dest=name, action="append", metavar=name.upper(), help=f"{about} (repeatable)")
+        else:
+            fields.add_argument(flag, dest=name, metavar=name.upper(), help=about)
+    evaluate_parser = commands.add_parser("evaluate", help="score a checkpoint on a dataset")
+    evaluate_parser.add_argument("checkpoint", type=Path, help="a checkpoint file")
+    evaluate_parser.add_argument("--data", required=True, help="dataset, as READER:LIST:PATH, such as voc:val:PATH")
+    evaluate_parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+    return parser
+
+
+def _is_table(annotation: object) -> bool:
+    """Say whether a field of this type is a table, whose entries are given one by one."""
+    return get_origin(annotation) is Mapping or (isinstance(annotation, type) and issubclass(annotation, BaseModel))
+
+
+def _read_entry(field: str, text: str) -> tuple[str, Any]:
+    """Read ``KEY=VALUE``; the value is as in TOML, or else the text itself."""
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise InvalidRecipe(f"--{field} {text}: write KEY=VALUE")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
+
+
+def _complain(message: str) -> int:
+    print(f"segtrain: {message}", file=sys.stderr)
+    return BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Name what can go wrong in training; the command line shows the message alone.
+
+TrainingError
+├── InvalidRecipe     a field of the recipe, or a recipe as a whole, cannot be used
+├── InvalidDataset    a list, an image or a mask is missing or not what the reader expects
+├── LeakingDataset    a validation image is among the training images
+├── NonFiniteLoss     the loss has become NaN or infinite
+└── FolderNotEmpty    the run folder holds another run
+"""
+
+from __future__ import annotations
+
+
+class TrainingError(ValueError):
+    """Training or evaluation cannot go on; the message is one line that says what and where."""
+
+
+class InvalidRecipe(TrainingError):
+    """A field of a recipe has a value that cannot be used."""
+
+
+class InvalidDataset(TrainingError):
+    """A dataset's list, image or mask is missing or is not what the reader expects."""
+
+
+class LeakingDataset(TrainingError):
+    """A validation image is among the training images."""
+
+
+class NonFiniteLoss(TrainingError):
+    """The loss has become NaN or infinite."""
+
+
+class FolderNotEmpty(TrainingError):
+    """The run folder holds another run."""

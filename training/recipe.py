@@ -1,0 +1,153 @@
+"""Say how a network is trained: one frozen, checked Recipe, from a TOML file and the command line."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from model_zoo.card import Setting
+from model_zoo.spec import Argument, Frozen, InputRule, ModelSpec, Name, SizeRule
+from training.datasets import LabelSpace
+from training.errors import InvalidRecipe
+from training.transforms import Augmentation
+
+RECIPES = Path(__file__).parent / "recipes"
+SUFFIX = ".toml"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Recipe(Frozen):
+    """Hold every choice of a training run; each field is also an option of ``segtrain fit``."""
+
+    name: Name = Field(description="name of the checkpoint")
+    description: str = Field(default="", description="one sentence for the checkpoint's card")
+
+    train: tuple[str, ...] = Field(min_length=1, description="datasets to learn from, as READER:LIST:PATH")
+    val: str = Field(description="dataset to validate on, as READER:LIST:PATH")
+    licences: Mapping[str, str] = Field(
+        default_factory=dict, description="licence of each dataset, by its folder's name, and of encoder_weights"
+    )
+
+    architecture: str = Field(description="name in ARCHITECTURES")
+    arguments: Mapping[str, Argument] = Field(default_factory=dict, description="arguments of the architecture")
+    encoder_weights: str | None = Field(default=None, description="file of pretrained weights, or package:NAME")
+    freeze_encoder: bool = Field(default=False, description="leave the encoder as it is, batch-norm statistics too")
+
+    input: InputRule = Field(default=InputRule(), description="how pixels become numbers")
+    size: SizeRule = Field(default=SizeRule(), description="at what size the network sees images")
+
+    crop: int = Field(default=288, ge=32, le=4096, description="side of the squares to learn from, in pixels")
+    scale_min: Positive = Field(default=0.5, description="smallest random scale")
+    scale_max: Positive = Field(default=2.0, description="largest random scale")
+    flip: Share = Field(default=0.5, description="chance of a horizontal flip")
+    jitter: Share = Field(default=0.3, description="strength of random brightness, contrast and saturation")
+
+    optimizer: Literal["sgd", "adamw"] = Field(default="adamw", description="sgd or adamw")
+    lr: Positive = Field(description="learning rate")
+    encoder_lr: Positive | None = Field(default=None, description="learning rate of the encoder, if another")
+    momentum: Share = Field(default=0.9, description="momentum of sgd")
+    weight_decay: float = Field(default=0.0, ge=0, description="decay of weights, but not of biases and norms")
+    power: Positive = Field(default=0.9, description="exponent of the rate's fall to zero")
+    warmup_steps: int = Field(default=0, ge=0, description="steps in which the rate rises")
+    auxiliary_weight: float = Field(default=0.4, ge=0, description="weight of the loss of auxiliary heads")
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="average the weights over steps; 0 is off")
+
+    epochs: Count = Field(description="how many times each image is seen")
+    batch_size: Count = Field(default=8, description="the most images a step")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="seed of all random numbers")
+    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the network's arithmetic")
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the network learns")
+    workers: int = Field(default=1, ge=0, le=64, description="processes that prepare images; 0 is none")
+    cache: bool = Field(default=True, description="keep all decoded images in memory")
+    validate_every: Count = Field(default=1, description="epochs between validations")
+    dtype: Literal["float32", "float16"] = Field(default="float32", description="of the weights in the checkpoint")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.scale_min > self.scale_max:
+            raise ValueError(f"scale_min {self.scale_min} is above scale_max {self.scale_max}")
+        if self.freeze_encoder and self.encoder_weights is None:
+            raise ValueError("freeze_encoder needs encoder_weights, or the encoder stays random")
+        return self
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """Say how strongly images are varied."""
+        return Augmentation(self.crop, self.scale_min, self.scale_max, self.flip, self.jitter)
+
+    def spec(self, labels: LabelSpace) -> ModelSpec:
+        """Say what the network will be, for these labels."""
+        return ModelSpec(
+            architecture=self.architecture,
+            arguments=self.arguments,
+            classes=labels.classes,
+            palette=labels.palette,
+            label_space=labels.name,
+            input=self.input,
+            size=self.size,
+        )
+
+    def settings(self) -> dict[str, Setting]:
+        """Give the choices that a checkpoint records, but those that its spec and card have anyway."""
+        elsewhere = {"name", "description", "licences", "architecture", "arguments", "input", "size", "seed"}
+        return self.model_dump(exclude=elsewhere)
+
+    def to_toml(self) -> str:
+        """Write the recipe as a file that reads back as itself."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        plain = [f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)]
+        tables = [
+            f"\n[{key}]\n" + "\n".join(f"{json.dumps(name)} = {json.dumps(entry)}" for name, entry in value.items())
+            for key, value in values.items()
+            if isinstance(value, dict) and value
+        ]
+        return "\n".join([*plain, *tables, ""])
+
+
+def read_recipe(source: str, changes: Mapping[str, Any]) -> Recipe:
+    """Read a recipe by the name of one that ships, or by its file, and change some of its fields.
+
+    A changed table, such as ``arguments``, keeps the entries that the change does not name.
+
+    Raises:
+        InvalidRecipe: there is no such recipe, or a field is unknown or has a value that it cannot have.
+    """
+    values = _read_toml(source)
+    for field, change in changes.items():
+        before = values.get(field)
+        values[field] = {**before, **change} if isinstance(before, dict) and isinstance(change, dict) else change
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise InvalidRecipe(f"recipe {source}: {_first_complaint(error)}") from error
+
+
+def _read_toml(source: str) -> dict[str, Any]:
+    path = Path(source) if source.endswith(SUFFIX) else RECIPES / f"{source}{SUFFIX}"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(shipped.stem for shipped in RECIPES.glob(f"*{SUFFIX}")))
+        raise InvalidRecipe(f"no recipe {source!r}; give a {SUFFIX} file or one of {known}") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidRecipe(f"recipe {source} cannot be read: {error}") from error
+
+
+def _first_complaint(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown field {field!r}"
+    if first["type"] == "missing":
+        return f"field {field!r} is missing"
+    if not field:
+        return first["msg"].removeprefix("Value error, ")
+    return f"{field} = {first['input']!r}: {first['msg']}"
