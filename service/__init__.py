@@ -1,0 +1,1 @@
+"""The REST service: pictures in, segmentation masks out."""

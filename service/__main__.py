@@ -1,0 +1,107 @@
+"""Offer the command line: serve, predict, check."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from service.settings import SHIPPED_CHECKPOINTS, BadSetting, Settings, option_name, variable_name
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; give the exit code: 0 done, 1 it failed, 2 it was not asked for properly."""
+    options = _parser().parse_args(arguments)
+    # torch's OpenMP threads spin at every barrier and starve whoever shares the machine, ten times over, unless they
+    # are told to sleep; they are told when torch is imported, so the commands that import it are imported after this.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        return _COMMANDS[options.command](options)
+    except BadSetting as error:
+        return _complain(error, code=2)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _serve(options: argparse.Namespace) -> int:
+    given = {field: getattr(options, field) for field in Settings.model_fields if getattr(options, field) is not None}
+    settings = Settings.read(os.environ, given)
+    from service.registry import NoUsableModel  # noqa: PLC0415  # see main
+    from service.server import CannotListen, serve  # noqa: PLC0415  # see main
+
+    try:
+        reason = serve(settings)
+    except (NoUsableModel, CannotListen) as error:
+        return _complain(error)
+    return 0 if reason is None else _complain(reason)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from model_zoo.checkpoint import BadCheckpoint  # noqa: PLC0415  # see main
+    from service.offline import predict_files  # noqa: PLC0415  # see main
+    from service.registry import NoUsableModel  # noqa: PLC0415  # see main
+
+    try:
+        problems = predict_files(options.images, model=options.model, out=options.out, npy=options.npy)
+    except (BadCheckpoint, NoUsableModel) as error:
+        return _complain(error)
+    except OSError as error:
+        return _complain(f"cannot write {error.filename or options.out}: {error.strerror}")
+    for problem in problems:
+        _complain(problem)
+    return 1 if problems else 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from model_zoo.checkpoint import BadCheckpoint  # noqa: PLC0415  # see main
+    from service.offline import check_file  # noqa: PLC0415  # see main
+
+    try:
+        for line in check_file(options.file):
+            sys.stdout.write(line + "\n")
+    except BadCheckpoint as error:
+        return _complain(error)
+    return 0
+
+
+_COMMANDS = {"serve": _serve, "predict": _predict, "check": _check}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="segserve", description="Turn pictures into segmentation masks.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|predict|check")
+
+    serving = commands.add_parser("serve", help="answer POST /segment", allow_abbrev=False)
+    for field, about in Settings.model_fields.items():
+        default = "" if about.default is None else f" (default: {about.default})"
+        told = f"{about.description}{default} [{variable_name(field)}]".replace("%", "%%")
+        serving.add_argument(option_name(field), dest=field, metavar="X", help=told)
+
+    predicting = commands.add_parser("predict", help="write the masks of image files", allow_abbrev=False)
+    predicting.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    predicting.add_argument(
+        "--model", type=Path, default=SHIPPED_CHECKPOINTS, metavar="FILE", help="default: the one shipped"
+    )
+    predicting.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="default: this folder")
+    predicting.add_argument("--npy", action="store_true", help="write the mask as a NumPy array, too")
+
+    checking = commands.add_parser("check", help="say what a checkpoint holds, and verify it", allow_abbrev=False)
+    checking.add_argument("file", type=Path, metavar="FILE")
+    return parser
+
+
+def _complain(problem: object, *, code: int = 1) -> int:
+    sys.stderr.write(f"segserve: {' '.join(str(problem).split())}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""List everything that a client can be told went wrong, each with its HTTP status.
+
+* ServiceError
+  - InvalidRequest 422 · UnreadableImage 422
+  - UnknownModel 404 · NotAcceptable 406 · UnsupportedImage 415
+  - BodyTooLarge 413 · ImageTooLarge 413 · BodyTooSlow 408
+  - ForwardFailed 500 · ClientGone 499 (logged, never sent)
+  - QueueFull 503 · ModelNotReady 503 · ShuttingDown 503 · OutOfMemory 503 · DeadlineExceeded 504
+"""
+
+from __future__ import annotations
+
+import re
+
+
+class ServiceError(Exception):
+    """Tell a client what went wrong; the message is public, so it holds no path and no library's words."""
+
+    status = 500
+    title = "The service failed"
+    retry_after: int | None = None
+
+    @property
+    def detail(self) -> str:
+        """Give the message for this one case."""
+        return str(self.args[0]) if self.args else self.title
+
+    @property
+    def slug(self) -> str:
+        """Give the stable name of the kind of error, such as ``queue-full``."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(self).__name__).lower()
+
+
+class InvalidRequest(ServiceError):
+    """The request asks for something that does not exist, or not in the agreed way."""
+
+    status = 422
+    title = "The request is not valid"
+
+
+class UnreadableImage(ServiceError):
+    """The bytes are no image, or a broken one."""
+
+    status = 422
+    title = "The image cannot be read"
+
+
+class UnknownModel(ServiceError):
+    """No model of that name is served."""
+
+    status = 404
+    title = "There is no such model"
+
+
+class NotAcceptable(ServiceError):
+    """The client accepts no format that the service has."""
+
+    status = 406
+    title = "No acceptable output format"
+
+
+class UnsupportedImage(ServiceError):
+    """The image may be fine, but its kind is not one that is read."""
+
+    status = 415
+    title = "This kind of image is not supported"
+
+
+class BodyTooLarge(ServiceError):
+    """The body has more bytes than allowed."""
+
+    status = 413
+    title = "The request body is too large"
+
+
+class ImageTooLarge(ServiceError):
+    """The image has more pixels than allowed."""
+
+    status = 413
+    title = "The image is too large"
+
+
+class BodyTooSlow(ServiceError):
+    """The body did not arrive in time."""
+
+    status = 408
+    title = "The request body came too slowly"
+
+
+class ForwardFailed(ServiceError):
+    """The network failed on this very image."""
+
+    status = 500
+    title = "The model failed on this image"
+
+
+class ClientGone(ServiceError):
+    """The client hung up before its answer was ready."""
+
+    status = 499
+    title = "The client has gone"
+
+
+class QueueFull(ServiceError):
+    """As many images as allowed are already being worked on."""
+
+    status = 503
+    title = "The service is busy"
+    retry_after = 1
+
+
+class ModelNotReady(ServiceError):
+    """The model is known, but it is still loading or could not be loaded."""
+
+    status = 503
+    title = "The model is not ready"
+    retry_after = 5
+
+
+class ShuttingDown(ServiceError):
+    """The service is about to stop and takes no more work."""
+
+    status = 503
+    title = "The service is shutting down"
+    retry_after = 5
+
+
+class OutOfMemory(ServiceError):
+    """The device has not enough memory for this image now."""
+
+    status = 503
+    title = "The device is out of memory"
+    retry_after = 5
+
+
+class DeadlineExceeded(ServiceError):
+    """The answer was not ready in time."""
+
+    status = 504
+    title = "The answer took too long"

@@ -1,0 +1,124 @@
+"""Turn bytes that nobody has checked into an upright RGB image, within limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from model_zoo.preprocess import UnsupportedMode, upright_rgb
+from service.errors import ImageTooLarge, OutOfMemory, UnreadableImage, UnsupportedImage
+
+MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff")
+
+_DECODERS: Mapping[str, Callable[[BytesIO], ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WebP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "TIFF": TiffImageFile,
+}
+_READ = ", ".join(_DECODERS)
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (8, b"WEBP", "WebP"),
+    (0, b"BM", "BMP"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (0, b"II+\0", "TIFF"),
+    (0, b"MM\0+", "TIFF"),
+    (0, b"GIF8", "GIF"),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftypheic", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\x01\0", "ICO"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<svg", "SVG"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """Hold the largest image that is decoded."""
+
+    max_pixels: int
+    max_side: int
+
+
+def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
+    """Decode the first frame of an image; its bytes choose the decoder, and its header is checked before its pixels.
+
+    Raises:
+        UnreadableImage: The bytes are no image, or a broken one.
+        UnsupportedImage: It is an image of a kind that is not read.
+        ImageTooLarge: It has more pixels than the limits allow.
+    """
+    kind = _recognise(data)
+    try:
+        if kind == "WebP":
+            _check_size(_webp_size(data), limits)  # its decoder allocates the canvas when it is opened
+        # The decoder itself, not Image.open: that has a limit of its own, in a global, which warns before it refuses.
+        image = _DECODERS[kind](BytesIO(data))
+        _check_size(image.size, limits)
+        if isinstance(image, TiffImageFile):
+            _check_size(_tile_size(image), limits)
+        image.load()
+        return upright_rgb(image)
+    except UnsupportedMode as error:
+        raise UnsupportedImage(f"pixels of this {kind} cannot be read as colours") from error
+    except MemoryError as error:
+        raise OutOfMemory("the service has not enough memory for this image now") from error
+    except ImageTooLarge:
+        raise
+    except Exception as error:  # decoders fail on broken bytes in many ways; the client hears of it
+        raise UnreadableImage(f"this {kind} is damaged or cut short ({len(data)} bytes)") from error
+
+
+def _recognise(data: bytes) -> str:
+    if not data:
+        raise UnreadableImage("the image is empty (0 bytes)")
+    kind = next((kind for start, magic, kind in _SIGNATURES if data.startswith(magic, start)), None)
+    if kind is None or (kind == "WebP" and not data.startswith(b"RIFF")):
+        raise UnreadableImage(f"the {len(data)} bytes are not an image; read are {_READ}")
+    if kind not in _DECODERS:
+        raise UnsupportedImage(f"this is {kind}; read are {_READ}")
+    return kind
+
+
+def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+    width, height = size
+    if max(size) > limits.max_side:
+        raise ImageTooLarge(f"image is {width}x{height} px, at most {limits.max_side} on a side")
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(f"image is {width}x{height} px = {width * height}, at most {limits.max_pixels} pixels")
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Read ``(width, height)`` from the first chunk of a WebP, by the container's specification (RFC 9649)."""
+    chunk, payload = data[12:16], data[20:30]
+    if len(payload) < 10 or chunk not in (b"VP8X", b"VP8L", b"VP8 "):
+        raise ValueError("no WebP header")
+    if chunk == b"VP8X":
+        return 1 + int.from_bytes(payload[4:7], "little"), 1 + int.from_bytes(payload[7:10], "little")
+    if chunk == b"VP8L":
+        bits = int.from_bytes(payload[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return int.from_bytes(payload[6:8], "little") & 0x3FFF, int.from_bytes(payload[8:10], "little") & 0x3FFF
+
+
+def _tile_size(image: TiffImageFile) -> tuple[int, int]:
+    """Give the size of a TIFF's tiles: the decoder allocates one whole, however small the image is."""
+    return int(image.tag_v2.get(322, 0)), int(image.tag_v2.get(323, 0))

@@ -1,0 +1,53 @@
+"""Count and time what the service does, for Prometheus; every label's values are a closed set."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_IMAGES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """Hold the collectors of one app.
+
+    Labels: ``route`` is a template or ``unmatched``, ``status`` an HTTP status, ``model`` a served model's name,
+    ``outcome`` is ``ok`` or the slug of an error, ``stage`` one of decode, queue, infer, encode.
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "segserve_requests_total", "requests answered", ["route", "status"], registry=self._registry
+        )
+        self.request_seconds = Histogram(
+            "segserve_request_seconds",
+            "time from a request's head to the end of its answer",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.images = Counter(
+            "segserve_images_total", "images taken in, by what became of them", ["model", "outcome"],
+            registry=self._registry,
+        )  # fmt: skip
+        self.in_flight = Gauge("segserve_in_flight", "images in work", ["model"], registry=self._registry)
+        self.forwarded = Counter(
+            "segserve_images_forwarded_total", "images that reached the device", ["model"], registry=self._registry
+        )
+        self.batch_size = Histogram(
+            "segserve_batch_size", "images in a forward pass", ["model"], buckets=_IMAGES, registry=self._registry
+        )
+        self.stage_seconds = Histogram(
+            "segserve_stage_seconds",
+            "time that an image spent in a stage",
+            ["model", "stage"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+
+    def expose(self) -> bytes:
+        """Give all values in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,99 @@
+"""Wrap every request: its id, its one log line, its metrics, its body's limit, and the last net for errors."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import BodyTooLarge
+from service.logs import request_id
+from service.metrics import Metrics
+from service.problems import unexpected_response
+
+log = logging.getLogger("service.requests")
+
+_SANE_ID = re.compile(r"[!-~]{1,128}")
+
+
+class RequestRecord:
+    """Give each request an id, one log line and its metrics, and answer errors that nobody foresaw with 500."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        current = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        token = request_id.set(current)
+        started = time.monotonic()
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = current
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:  # the client hears 500 and its request id, the log hears the rest
+            log.exception("unexpected error")
+            if status is None:
+                await unexpected_response()(scope, receive, send_with_id)
+        finally:
+            self._record(scope, status, time.monotonic() - started)
+            request_id.reset(token)
+
+    def _record(self, scope: Scope, status: int | None, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        log.info(
+            "request",
+            extra={
+                "method": scope["method"],
+                "path": scope["path"][:200],
+                "status": status,
+                "ms": round(1000 * seconds, 1),
+                **scope.get("state", {}).get("log_fields", {}),
+            },
+        )
+
+
+class BodyLimit:
+    """Refuse a body of more than ``max_bytes`` to whoever reads it: by its declared length, else once it gets there."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        num_bytes = 0
+
+        async def receive_counted() -> Message:
+            nonlocal num_bytes
+            if declared.isdecimal() and int(declared) > self._max_bytes:
+                raise BodyTooLarge(f"body is {int(declared)} bytes, at most {self._max_bytes}")
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            if num_bytes > self._max_bytes:
+                raise BodyTooLarge(f"body is longer than {self._max_bytes} bytes")
+            return message
+
+        await self._app(scope, receive_counted, send)

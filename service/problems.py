@@ -1,0 +1,101 @@
+"""Answer every error with a problem body (RFC 9457)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service.errors import InvalidRequest, ServiceError
+from service.logs import request_id
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(BaseModel):
+    """Say what went wrong (RFC 9457); ``type`` is the stable name to test for, ``detail`` is for people."""
+
+    type: str = Field(examples=["urn:problem-type:segserve:unreadable-image"])
+    title: str = Field(examples=["The image cannot be read"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["this JPEG is damaged or cut short (5120 bytes)"])
+    request_id: str | None = Field(default=None, examples=["0d1f6e0c6a0b4c0f9d6d1b0c5f0e7a11"])
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer the service's errors and the framework's own in one manner; what is unexpected is the middleware's."""
+    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]  # as FastAPI's documentation says
+
+
+def problem_response(error: ServiceError) -> Response:
+    """Give the answer to an error; one that is our fault is logged with its cause."""
+    if error.status == 500:
+        log.error("request failed", exc_info=error, extra={"problem": error.slug})
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return _response(
+        f"urn:problem-type:segserve:{error.slug}",
+        error.title,
+        status=error.status,
+        detail=error.detail,
+        headers=headers,
+    )
+
+
+def unexpected_response() -> Response:
+    """Give the answer to an error that nobody foresaw, with nothing private in it."""
+    return _response("about:blank", "Internal Server Error", status=500, detail="the service failed; its log says why")
+
+
+def document_problems(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """Describe errors for the OpenAPI document, by status."""
+    titles: dict[int, list[str]] = {}
+    for error in errors:
+        titles.setdefault(error.status, []).append(error.title)
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": " · ".join(told), "content": content} for status, told in sorted(titles.items())}
+
+
+def _response(
+    type_: str, title: str, *, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    body = Problem(type=type_, title=title, status=status, detail=detail, request_id=request_id.get())
+    return Response(body.model_dump_json(), status, headers, MEDIA_TYPE)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Give the OpenAPI document with the schema that ``document_problems`` refers to."""
+    document = FastAPI.openapi(app)
+    document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+    return document
+
+
+async def _on_service_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    return problem_response(error)
+
+
+async def _on_invalid_request(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = " ".join(str(part) for part in first["loc"])
+    return problem_response(InvalidRequest(f"{where}: {first['msg']}"))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    title = HTTPStatus(error.status_code).phrase
+    detail = f"{request.method} {request.url.path[:200]}: {title.lower()}"
+    return _response("about:blank", title, status=error.status_code, detail=detail, headers=error.headers)

@@ -1,0 +1,12 @@
+"""List the ways to run a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from service.runtimes.runtime import RuntimeBuilder
+from service.runtimes.torch import build_torch
+
+RUNTIMES: Mapping[str, RuntimeBuilder] = {
+    "torch": build_torch,
+}

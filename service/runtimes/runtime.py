@@ -1,0 +1,23 @@
+"""Say what a runtime is: a way to run a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+
+from model_zoo.checkpoint import Checkpoint
+from model_zoo.predict import Segmentation
+from model_zoo.preprocess import NetworkInput
+
+
+class Runtime(Protocol):
+    """Segment images whose ``pixels`` have one shape; called from the device's thread only."""
+
+    def __call__(self, inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:
+        """Give one segmentation an image, in their order; ``probability_sums`` only when asked for."""
+        ...
+
+
+RuntimeBuilder = Callable[[Checkpoint, torch.device], Runtime]

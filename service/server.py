@@ -1,0 +1,91 @@
+"""Run the app under uvicorn: bind the port, serve, and stop as an orchestrator expects."""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import time
+from types import FrameType
+
+import uvicorn
+
+from service import logs
+from service.app import create_app
+from service.dependencies import services_of
+from service.registry import Registry
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class CannotListen(OSError):
+    """The address or port cannot be listened on."""
+
+
+def serve(settings: Settings) -> str | None:
+    """Serve until a signal comes; give why it had to stop otherwise, or nothing.
+
+    Raises:
+        BadSetting, NoUsableModel: As ``create_app``.
+        CannotListen: The port is taken, or not ours to take.
+    """
+    logs.configure(level=settings.log_level, style=settings.log_format)
+    reasons: list[str] = []
+
+    def give_up(reason: str) -> None:
+        reasons.append(reason)
+        server.should_exit = True
+
+    app = create_app(settings, give_up=give_up)
+    listener = _listen(settings.host, settings.port)
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=settings.max_connections,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
+    )
+    server = _DrainingServer(config, services_of(app).registry, drain_delay=settings.drain_delay)
+    host, port = listener.getsockname()[:2]
+    log.info("listening", extra={"url": f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"})
+    server.run(sockets=[listener])
+    return reasons[0] if reasons else None
+
+
+class _DrainingServer(uvicorn.Server):
+    """Serve on for ``drain_delay`` after a signal, not ready any more; then answer what is in flight and stop."""
+
+    def __init__(self, config: uvicorn.Config, registry: Registry, *, drain_delay: float) -> None:
+        super().__init__(config)
+        self._registry = registry
+        self._drain_delay = drain_delay
+        self._stop_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
+        """Begin to drain; a second signal stops at once. The signal is not raised again, so that the exit code is 0."""
+        if self._stop_at is None:
+            self._stop_at = time.monotonic() + self._drain_delay
+            self._registry.drain()
+        else:
+            self.should_exit = self.force_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Say whether it is time to stop."""
+        if self._stop_at is not None and time.monotonic() >= self._stop_at:
+            self._registry.close_admission()
+            log.info("stopping")
+            return True
+        return await super().on_tick(counter)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror or error}") from error

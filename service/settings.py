@@ -1,0 +1,84 @@
+"""Hold every setting of the service, made once at the start from options and SEGSERVE_* variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+import model_zoo
+
+PREFIX = "SEGSERVE_"
+SHIPPED_CHECKPOINTS = Path(model_zoo.__file__).parent / "checkpoints"
+
+DeviceName = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")]
+
+
+class BadSetting(ValueError):
+    """A setting is unknown, or its value is not allowed; the message names it."""
+
+
+class Settings(BaseModel):
+    """Hold the settings; durations are in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    checkpoints: Path = Field(default=SHIPPED_CHECKPOINTS, description="checkpoint file, or folder of them")
+    default_model: str | None = Field(default=None, description="model that answers when a request names none")
+    runtime: str = Field(default="torch", description="way to run the models")
+    device: DeviceName = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    torch_threads: int | None = Field(default=None, ge=1, le=1024, description="threads of one forward pass on a CPU")
+    codec_threads: int = Field(default=2, ge=1, le=256, description="threads that decode, resize and encode")
+    max_batch_size: int = Field(default=8, ge=1, le=1024, description="most images in one forward pass")
+    max_batch_delay: float = Field(default=0.0, ge=0, le=10, description="wait of an idle device for a fuller batch")
+    max_in_flight: int = Field(default=64, ge=1, le=100_000, description="images in work per model; more are refused")
+    max_connections: int = Field(default=1000, ge=1, le=100_000, description="open connections; more are refused")
+    max_body_bytes: int = Field(default=32 << 20, ge=1024, le=1 << 32, description="bytes of a request body")
+    max_image_pixels: int = Field(default=50_000_000, ge=1, le=1 << 30, description="width times height of an image")
+    max_image_side: int = Field(default=16_384, ge=1, le=1 << 20, description="width, and height, of an image")
+    request_timeout: float = Field(default=30.0, gt=0, le=3600, description="time from a request's head to its answer")
+    drain_delay: float = Field(default=0.0, ge=0, le=600, description="time of serving on, not ready, after SIGTERM")
+    shutdown_timeout: float = Field(default=30.0, ge=1, le=3600, description="time to answer what is in flight")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
+    log_format: Literal["json", "text"] = Field(default="json", description="json for machines, text for people")
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], options: Mapping[str, str]) -> Self:
+        """Make the settings; an option goes before the variable of the same name, an empty variable is as none.
+
+        Raises:
+            BadSetting: A variable that starts with SEGSERVE_ is unknown, or a value is not allowed.
+        """
+        variables = {key: value for key, value in environment.items() if key.startswith(PREFIX)}
+        names = {variable_name(field): field for field in cls.model_fields}
+        for key in variables:
+            if key not in names:
+                raise BadSetting(_unknown(key, list(names)))
+        values = {names[key]: value for key, value in variables.items() if value}
+        try:
+            return cls.model_validate({**values, **options})
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            field = str(first["loc"][0])
+            given = option_name(field) if field in options else variable_name(field)
+            raise BadSetting(f"bad setting {given}={first['input']}: {first['msg']}") from error
+
+
+def variable_name(field: str) -> str:
+    """Give the environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def option_name(field: str) -> str:
+    """Give the command line option of a field."""
+    return "--" + field.replace("_", "-")
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    nearest = get_close_matches(key, known, n=1)
+    return f"unknown setting {key}" + (f"; did you mean {nearest[0]}?" if nearest else "")
