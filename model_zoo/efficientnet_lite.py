@@ -89,10 +89,15 @@ class SameConv2d(nn.Conv2d):
         height, width = input.shape[-2:]
         top, bottom = self._pad(height, axis=0)
         left, right = self._pad(width, axis=1)
-        if (top, left) == (bottom, right):  # no copy where the convolution itself can pad
-            return F.conv2d(input, self.weight, self.bias, self.stride, (top, left), self.dilation, self.groups)
-        padded = F.pad(input, (left, right, top, bottom))
-        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        weight = self.weight
+        if self.groups > 1 and not self.training and (bottom - top, right - left) == (1, 1):
+            # Zero weights in a row and a column spare the copy of a wide map into a larger one; training is slower so
+            weight = F.pad(weight, (1, 0, 1, 0))
+        elif (top, left) != (bottom, right):
+            return F.conv2d(
+                F.pad(input, (left, right, top, bottom)), weight, self.bias, self.stride, 0, self.dilation, self.groups
+            )
+        return F.conv2d(input, weight, self.bias, self.stride, (bottom, right), self.dilation, self.groups)
 
     def _pad(self, size: int, *, axis: int) -> tuple[int, int]:
         stride, reach = self.stride[axis], self.dilation[axis] * (self.kernel_size[axis] - 1)

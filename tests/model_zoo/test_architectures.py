@@ -214,6 +214,8 @@ def test_no_argument_can_be_made_huge(name: str, hostile: Argument) -> None:
 
 LITE0_UNUSED = 320 * 1280 + 2 * 1280
 """The last convolution of EfficientNet-Lite0, which the reference table counts and no decoder uses."""
+LITE0_ZEROS = (96 * 128**2 * 7 + 144 * 64**2 * 11 + 240 * 32**2 * 7) / 1e9
+"""Mult-adds with the zero weights that stand for padding, in the depthwise convolutions of stride 2 up to 1/16."""
 
 
 @pytest.mark.parametrize(
@@ -232,8 +234,8 @@ LITE0_UNUSED = 320 * 1280 + 2 * 1280
         ("unet", {"base_channels": 16}, 1.943, 12.21),
         ("unet", {"base_channels": 8}, 0.487, 3.10),
         ("unet_encoder", {}, 6.632, 14.14),
-        ("unet_encoder", {"encoder": "efficientnet_lite0"}, 5.618 - LITE0_UNUSED / 1e6, 12.58),
-        ("deeplabv3plus", {}, 4.276 - LITE0_UNUSED / 1e6, 5.74),
+        ("unet_encoder", {"encoder": "efficientnet_lite0"}, 5.618 - LITE0_UNUSED / 1e6, 12.58 + LITE0_ZEROS),
+        ("deeplabv3plus", {}, 4.276 - LITE0_UNUSED / 1e6, 5.74 + LITE0_ZEROS),
         ("deeplabv3plus", {"encoder": "mobilenet_v2"}, 4.384, 6.01),
         ("deeplabv3plus", {"encoder": "resnet50"}, 26.683, 36.65),
         ("lraspp", {}, 3.222, 1.97),

@@ -160,15 +160,19 @@ def test_trap_31_a_frozen_encoder_keeps_its_statistics_through_training() -> Non
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
+@pytest.mark.parametrize("is_training", [True, False])
+@pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize(("size", "kernel"), [(8, 3), (9, 3), (8, 5), (9, 5), (32, 5)])
-def test_same_convolution_pads_the_odd_pixel_right_and_below(size: int, kernel: int) -> None:
-    convolution = SameConv2d(2, 2, kernel, stride=2)
+def test_same_convolution_pads_the_odd_pixel_right_and_below(
+    size: int, kernel: int, groups: int, is_training: bool
+) -> None:
+    convolution = SameConv2d(2, 2, kernel, stride=2, groups=groups).train(is_training)
     images = torch.randn(1, 2, size, size)
     before = (kernel - 2 + size % 2) // 2
     padded = F.pad(images, (before, kernel, before, kernel))
 
     ours = convolution(images)
-    reference = F.conv2d(padded, convolution.weight, convolution.bias, stride=2)
+    reference = F.conv2d(padded, convolution.weight, convolution.bias, stride=2, groups=groups)
 
     assert ours.shape[-1] == (size + 1) // 2
     torch.testing.assert_close(ours, reference[..., : ours.shape[-2], : ours.shape[-1]])
