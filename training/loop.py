@@ -24,7 +24,7 @@ from model_zoo.backbones import Encoder, load_encoder_weights
 from model_zoo.card import Card, Metric, Training
 from model_zoo.preprocess import normalise
 from model_zoo.spec import ModelSpec
-from training.datasets import LabelSpace, SegmentationDataset, check_leaks, open_dataset
+from training.datasets import LabelSpace, Reference, SegmentationDataset, check_leaks, open_dataset
 from training.errors import FolderNotEmpty, InvalidDataset, InvalidRecipe, NonFiniteLoss
 from training.evaluate import evaluate, metrics_of
 from training.loading import EpochBatches, TrainingBatch, TrainingSamples, training_loader
@@ -68,7 +68,10 @@ def fit(recipe: Recipe, out: Path, *, command: str | None = None, overwrite: boo
     check_leaks(train, val)
     spec = recipe.spec(_shared_labels([*train, val]))
     network = make_network(recipe, spec).to(memory_format=torch.channels_last).to(recipe.device)
-    validation = Validation(spec, recipe.val, val, training_record(recipe, train, command=command))
+    reference = Reference.parse(recipe.val)
+    validation = Validation(
+        spec, f"{reference.name} {reference.split}", val, training_record(recipe, train, command=command)
+    )
     _prepare_folder(out, recipe, overwrite=overwrite)
 
     samples = TrainingSamples(

@@ -56,12 +56,12 @@ def weights_path(reference: str) -> Path:
 
 
 def code_commit() -> str | None:
-    """Give the commit of this code, ``-dirty`` where files differ from it; None outside a repository."""
+    """Give the commit of this code, ``-dirty`` where training or networks differ from it; None outside a repository."""
     folder = Path(__file__).parent
     commit = _git("rev-parse", "HEAD", folder=folder)
     if not commit:
         return None
-    changed = _git("status", "--porcelain", "--untracked-files=no", folder=folder)
+    changed = _git("status", "--porcelain", "--", ".", "../model_zoo", folder=folder)
     return f"{commit}-dirty" if changed else commit
 
 

@@ -45,8 +45,7 @@ class Reference(NamedTuple):
     @property
     def name(self) -> str:
         """Name the set: the last folder of its path, or the reader where there is no folder."""
-        name = self.root.resolve().name
-        return name if self.root.is_dir() and self.root != Path() else self.reader
+        return self.root.resolve().name if self.root != Path() and self.root.is_dir() else self.reader
 
 
 def open_dataset(reference: str) -> SegmentationDataset:
