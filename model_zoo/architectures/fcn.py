@@ -196,7 +196,7 @@ def _pad_as_caffe(features: nn.Sequential) -> None:
         if isinstance(layer, nn.MaxPool2d):
             layer.ceil_mode = True
     first = features[0]
-    assert isinstance(first, nn.Conv2d)  # noqa: S101  # VGG begins so
+    assert isinstance(first, nn.Conv2d)  # VGG begins so
     first.padding = (CAFFE_PAD, CAFFE_PAD)
 
 
