@@ -7,7 +7,7 @@ HOST   ?= 127.0.0.1
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# Two programs that share the cores must not make each other's threads spin (docs/performance.md tells why).
+# OpenMP threads that sleep at barriers instead of spinning: without it, two programs on the same cores starve each other.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help serve test check format train clean
@@ -16,7 +16,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.installed-serve ## install and serve the checkpoint that ships with the package (PORT=9000, HOST=0.0.0.0)
-	$(BIN)/segserve serve --host $(HOST) --port $(PORT)
+	SEGSERVE_LOG_FORMAT=$${SEGSERVE_LOG_FORMAT:-text} $(BIN)/segserve serve --host $(HOST) --port $(PORT)
 
 test: $(VENV)/.installed-dev check ## install and run every check: format, lint, types, imports, tests, coverage
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90

@@ -29,6 +29,9 @@ from model_zoo.spec import ModelSpec
 METADATA_KEY = "segserve"
 SUFFIX = ".safetensors"
 MAX_HEADER_BYTES = 16 << 20
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""The names of what batch norm counts and training does not learn."""
+
 _BYTES_PER_VALUE = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
 
 
@@ -186,8 +189,8 @@ def _inspect(file: BinaryIO, path: Path) -> Inspection:
     entries, data_bytes = _read_entries(file, path, size_bytes)
     header = _parse_header(entries.pop("__metadata__", None), path)
     shapes = _parse_shapes(entries, data_bytes, path)
-    weights = (prod(shape) for name, shape in shapes.items() if entries[name]["dtype"] != "I64")
-    return Inspection(header, shapes, sum(weights), size_bytes)
+    learned = (prod(shape) for name, shape in shapes.items() if not name.endswith(_STATISTICS))
+    return Inspection(header, shapes, sum(learned), size_bytes)
 
 
 def _read_entries(file: BinaryIO, path: Path, size_bytes: int) -> tuple[dict[str, Any], int]:
