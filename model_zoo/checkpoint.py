@@ -64,14 +64,17 @@ def save(path: Path, network: nn.Module, card: Card, *, dtype: Dtype = "float32"
     statistics, stay float32. The self-test is made from the weights as they will be read back.
 
     Raises:
-        BadCheckpoint: the network's tensors are not those of the card's spec, or hold NaN or infinity.
+        BadCheckpoint: the network's tensors are not those of the card's spec, are tied, or hold NaN or infinity.
         OSError: the file cannot be written.
     """
     tensors = {key: _stored(value, dtype) for key, value in strip_prefixes(network.state_dict()).items()}
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise BadCheckpoint(f"{key} holds values that are not finite in {dtype}")
-    blob = safetensors.torch.save(tensors)
+    try:
+        blob = safetensors.torch.save(tensors)
+    except RuntimeError as error:
+        raise BadCheckpoint("tensors that share their memory cannot be saved; give each its own") from error
     length = int.from_bytes(blob[:8], "little")
     data = memoryview(blob)[8 + length :]
     _check_shapes(card.spec, {key: tuple(value.shape) for key, value in tensors.items()}, path)

@@ -282,6 +282,17 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_trap_56_tied_tensors_are_not_saved(tmp_path: Path) -> None:
+    tied = network()
+    norms = [module for module in tied.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    norms[0].weight = norms[1].weight
+
+    with pytest.raises(BadCheckpoint, match="share their memory"):
+        save(tmp_path / "x.safetensors", tied, CARD)
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_network_of_another_spec_is_not_saved(tmp_path: Path) -> None:
     other = build("unet", 7, {"base_channels": 4})
 
