@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model_zoo.checkpoint import Checkpoint, Inspection, inspect, load, verify
+from model_zoo.checkpoint import Checkpoint, Inspection, inspect, verify
 from model_zoo.predict import predict
 from model_zoo.preprocess import network_input
 from service.errors import ServiceError
@@ -26,7 +26,7 @@ def predict_files(images: Sequence[Path], *, model: Path, out: Path, npy: bool) 
         BadCheckpoint, NoUsableModel: The model cannot be used.
         OSError: The folder cannot be written.
     """
-    checkpoint = load(_only_file(model))
+    checkpoint = verify(_only_file(model))
     out.mkdir(parents=True, exist_ok=True)
     defaults = Settings()
     limits = ImageLimits(defaults.max_image_pixels, defaults.max_image_side)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import socket
 import time
 from types import FrameType
@@ -30,7 +31,6 @@ def serve(settings: Settings) -> str | None:
         BadSetting, NoUsableModel: As ``create_app``.
         CannotListen: The port is taken, or not ours to take.
     """
-    logs.configure(level=settings.log_level, style=settings.log_format)
     reasons: list[str] = []
 
     def give_up(reason: str) -> None:
@@ -39,6 +39,7 @@ def serve(settings: Settings) -> str | None:
 
     app = create_app(settings, give_up=give_up)
     listener = _listen(settings.host, settings.port)
+    logs.configure(level=settings.log_level, style=settings.log_format)
     config = uvicorn.Config(
         app,
         http="h11",
@@ -88,4 +89,6 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        known = error.errno is not None and error.errno > 0  # a host that cannot be found has a number of its own
+        why = os.strerror(error.errno or 0) if known else "no such host"
+        raise CannotListen(f"cannot listen on {host}:{port}: {why}") from error

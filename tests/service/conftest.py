@@ -53,6 +53,16 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with the models ``a`` and ``b``; not to be changed."""
+    folder = tmp_path_factory.mktemp("more") / "several"
+    folder.mkdir()
+    save_model(folder / "a.safetensors", "a")
+    save_model(folder / "b.safetensors", "b", seed=1)
+    return folder
+
+
 @pytest.fixture
 def echo() -> Iterator[Echo]:
     fake = Echo()

@@ -1,0 +1,195 @@
+"""Run the real command as a process of its own: what an operator meets."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.__main__ import main
+from tests.service.fakes import plain_image
+
+PNG = {"Content-Type": "image/png"}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "service", *arguments]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("SEGSERVE_")}
+    return {**kept, "SEGSERVE_DEVICE": "cpu", "SEGSERVE_TORCH_THREADS": "1", **variables}
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603  # our own command
+        command(*arguments), env=environment(**variables), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def wait_until_ready(base: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{base}/readyz").status_code == 200:
+                return
+        time.sleep(0.05)
+    pytest.fail("the server was not ready in time")
+
+
+@contextmanager
+def serving(checkpoints: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a ready server on a free port."""
+    process = subprocess.Popen(  # noqa: S603  # our own command
+        command("serve", "--port", "0", "--checkpoints", str(checkpoints), "--log-format", "text", *arguments),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        found = None
+        while found is None:
+            line = process.stderr.readline()
+            assert line, "the server ended"
+            found = re.search(r"url=(\S+)", line)
+        wait_until_ready(found[1], process)
+        yield process, found[1]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_sigterm_lets_requests_finish_and_exits_with_zero(checkpoints: Path) -> None:
+    with serving(checkpoints, "--drain-delay", "1.5") as (process, base):
+        answer = httpx.post(f"{base}/segment", content=plain_image(), headers=PNG)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        readiness = httpx.get(f"{base}/readyz")
+        still = httpx.post(f"{base}/segment", content=plain_image(), headers=PNG)
+        code = process.wait(20)
+
+    assert answer.status_code == 200
+    assert (readiness.status_code, readiness.json()["draining"]) == (503, True)
+    assert still.status_code == 200
+    assert code == 0
+
+
+def test_sigint_exits_with_zero_and_without_a_traceback(checkpoints: Path) -> None:
+    with serving(checkpoints) as (process, _):
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+def test_a_body_of_70_mb_is_refused_while_it_is_read(checkpoints: Path) -> None:
+    with serving(checkpoints) as (process, base):
+        before = resident_bytes(process.pid)
+        answers = [
+            httpx.post(f"{base}/segment", content=iter([bytes(1 << 20)] * 70), headers=PNG, timeout=30),
+            httpx.post(f"{base}/segment", content=bytes(70 << 20), headers=PNG, timeout=30),
+        ]
+        grown = resident_bytes(process.pid) - before
+
+    assert [answer.status_code for answer in answers] == [413, 413]
+    assert grown < 60 << 20
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_port_in_use_is_told_in_one_line(checkpoints: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run("serve", "--port", str(port), "--checkpoints", str(checkpoints))
+
+    assert ended.returncode == 1
+    assert ended.stderr == f"segserve: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_a_host_that_does_not_exist_is_told_in_one_line(checkpoints: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["serve", "--host", "256.1.1.1", "--checkpoints", str(checkpoints)])
+
+    assert code == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "segserve: cannot listen on 256.1.1.1:8000: no such host"
+
+
+def test_a_checkpoint_whose_weights_are_damaged_ends_the_service_in_words(checkpoints: Path, tmp_path: Path) -> None:
+    data = bytearray((checkpoints / "tiny.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "tiny.safetensors").write_bytes(data)
+
+    ended = run("serve", "--port", "0", "--checkpoints", str(tmp_path), "--log-level", "error")
+
+    assert ended.returncode == 1
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith(f"segserve: checkpoints: none can be used: {tmp_path}/tiny.safetensors: the weights do not")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "code", "told"),
+    [
+        (["serve"], {"SEGSERVE_PROT": "1"}, 2, "unknown setting SEGSERVE_PROT; did you mean SEGSERVE_PORT?"),
+        (["serve"], {"SEGSERVE_PORT": "x"}, 2, "bad setting SEGSERVE_PORT=x: "),
+        (["serve", "--port", "70000"], {}, 2, "bad setting --port=70000: "),
+        (["serve"], {"SEGSERVE_CHECKPOINTS": "/nowhere/at/all"}, 1, "checkpoints: /nowhere/at/all does not exist"),
+        (["serve", "--default-model", "x"], {}, 2, "bad setting default_model=x: no such model; there are tiny"),
+        (["check", "/nowhere/at/all"], {}, 1, "/nowhere/at/all: No such file or directory"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(  # noqa: PLR0917  # fixtures, and the columns of the table
+    checkpoints: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    variables: dict[str, str],
+    code: int,
+    told: str,
+) -> None:
+    for name, value in {"SEGSERVE_CHECKPOINTS": str(checkpoints), **variables}.items():
+        monkeypatch.setenv(name, value)
+
+    assert main(arguments) == code
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"segserve: {told}")
+
+
+@pytest.mark.parametrize("arguments", [[], ["serve", "--prot", "1"], ["predict"], ["dance"]])
+def test_a_command_that_does_not_exist_is_told_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+
+    assert caught.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", "--help"])
+
+    assert caught.value.code == 0
+    assert "SEGSERVE_MAX_BATCH_SIZE" in capsys.readouterr().out
+
+
+def test_threads_are_told_to_sleep_before_torch_is_imported() -> None:
+    script = "import sys, service.__main__; print('torch' in sys.modules)"
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603
+
+    assert ended.stdout == "False\n"
