@@ -115,12 +115,15 @@ class Recipe(Frozen):
 def read_recipe(source: str, changes: Mapping[str, Any]) -> Recipe:
     """Read a recipe by the name of one that ships, or by its file, and change some of its fields.
 
-    A changed table, such as ``arguments``, keeps the entries that the change does not name.
+    A changed table, such as ``size``, keeps the entries that the change does not name; but the ``arguments`` of
+    another architecture than the recipe's own begin empty.
 
     Raises:
         InvalidRecipe: there is no such recipe, or a field is unknown or has a value that it cannot have.
     """
     values = _read_toml(source)
+    if changes.get("architecture", values.get("architecture")) != values.get("architecture"):
+        values.pop("arguments", None)
     for field, change in changes.items():
         before = values.get(field)
         values[field] = {**before, **change} if isinstance(before, dict) and isinstance(change, dict) else change

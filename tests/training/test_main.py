@@ -1,0 +1,115 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from model_zoo import checkpoint
+from tests.training.conftest import TINY_RUN, VocTree
+from training.__main__ import main
+
+
+def test_a_checkpoint_scores_what_its_run_said(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (run_folder / "metrics.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+
+    code = main(["evaluate", str(run_folder / "checkpoint-last.safetensors"), "--data", "shapes:val:10", "--json"])
+
+    found = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert found["miou"] == float(last["val_miou"])
+    assert found["pixel_accuracy"] == float(last["val_pixel_accuracy"])
+    assert found["num_images"] == 10
+    assert list(found["iou"]) == ["background", "square", "circle", "triangle"]
+
+
+def test_the_table_has_a_line_a_class_and_ends_with_the_mean(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["evaluate", str(run_folder / "checkpoint-best.safetensors"), "--data", "shapes:val:1"])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:5]] == ["class", "background", "square", "circle", "triangle"]
+    assert any(line.split()[1:] == ["-", "-"] for line in lines[1:5])
+    assert lines[-1].startswith("mIoU 0.")
+    assert lines[-1].endswith("over 1 images")
+
+
+def test_every_field_of_the_recipe_is_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--epochs", "1", "--train", "shapes:train:2", "--train", "shapes:train:1", "--argument", "base_channels=9"]
+    more = ["--no-cache", "--size", "side=64", "--input", "mean=[0.4, 0.4, 0.4]", "--licences", "shapes=CC0 1.0"]
+
+    code = main(["fit", *TINY_RUN, *words, *more, "--out", str(tmp_path)])
+
+    header = checkpoint.inspect(tmp_path / "checkpoint-last.safetensors").header
+    assert code == 0
+    assert "epoch 1/1" in capsys.readouterr().out
+    assert header.spec.arguments["base_channels"] == 9
+    assert (header.spec.size.policy, header.spec.size.side) == ("native", 64)
+    assert header.spec.input.mean == (0.4, 0.4, 0.4)
+    assert [record.num_images for record in header.training.datasets] == [48, 2, 1]
+    assert header.training.datasets[0].licence == "CC0 1.0"
+    assert header.training.recipe["cache"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["fit", "--recipe", "slow", "--out", "OUT"], "no recipe 'slow'"),
+        (["fit", "--recipe", "quick", "--epochs", "0", "--out", "OUT"], "epochs = '0'"),
+        (["fit", "--recipe", "quick", "--argument", "width", "--out", "OUT"], "write KEY=VALUE"),
+        (["fit", "--recipe", "quick", "--val", "voc:val:OUT/nowhere", "--out", "OUT"], "nowhere: no such folder"),
+        (["fit", "--recipe", "quick", "--train", "shapes:val", "--out", "OUT"], "in training and in validation"),
+        (["fit", "--recipe", "quick", "--out", "OUT/notes.txt"], "notes.txt: File exists"),
+        (["fit", *TINY_RUN, "--out", "OUT"], "is not empty"),
+        (["evaluate", "OUT/absent.safetensors", "--data", "shapes:val"], "absent.safetensors: No such file"),
+        (["evaluate", "OUT/notes.txt", "--data", "shapes:val"], "notes.txt: not a safetensors file"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], complaint: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+
+    code = main([word.replace("OUT", str(tmp_path)) for word in words])
+
+    complaints = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert len(complaints) == 1
+    assert complaints[0].startswith("segtrain: ")
+    assert complaint in complaints[0]
+
+
+def test_a_dataset_that_the_checkpoint_was_not_made_for_is_refused(
+    run_folder: Path, voc_tree: VocTree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["evaluate", str(run_folder / "checkpoint-last.safetensors"), "--data", f"voc:val:{voc_tree.root}"])
+
+    assert code == 2
+    assert "other classes (21) than the network (4)" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_leaves_complete_files_only(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = [*TINY_RUN, "--workers", "1", "--epochs", "1000", "--validate-every", "1", "--out", str(out)]
+    command = [sys.executable, "-m", "training", "fit", *words]
+    run = subprocess.Popen(  # noqa: S603  # our own command
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 100
+    while not (out / "checkpoint-best.safetensors").exists() and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    os.killpg(run.pid, signal.SIGINT)
+    _, complaint = run.communicate(timeout=60)
+
+    assert run.returncode == 130
+    assert "segtrain: interrupted" in complaint
+    assert "Traceback" not in complaint
+    assert not list(out.glob("*.part"))
+    checkpoint.load(out / "checkpoint-best.safetensors")

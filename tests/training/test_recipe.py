@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+from training.errors import InvalidRecipe
+from training.recipe import RECIPES, read_recipe
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_a_shipped_recipe_reads_back_as_itself(path: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(path.stem, {})
+    copy = tmp_path / "copy.toml"
+
+    copy.write_text(recipe.to_toml())
+
+    assert read_recipe(str(copy), {}) == recipe
+
+
+def test_quotes_and_line_ends_survive_the_way_through_a_file(tmp_path: Path) -> None:
+    recipe = read_recipe("quick", {"description": 'the "first"\nrun \\ of Jürgen', "licences": {"a b": "x"}})
+    copy = tmp_path / "copy.toml"
+
+    copy.write_text(recipe.to_toml(), encoding="utf-8")
+
+    assert read_recipe(str(copy), {}) == recipe
+
+
+def test_a_change_replaces_a_field_and_adds_to_a_table() -> None:
+    recipe = read_recipe("quick", {"epochs": "3", "arguments": {"base_channels": 16}})
+
+    assert recipe.epochs == 3
+    assert recipe.arguments == {"base_channels": 16, "padding": "same", "norm": "batch"}
+
+
+def test_another_architecture_begins_without_the_arguments_of_the_first() -> None:
+    recipe = read_recipe("quick", {"architecture": "fcn8s", "arguments": {"padding": "same"}})
+
+    assert recipe.arguments == {"padding": "same"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"epochs": "many"}, r"recipe quick: epochs = 'many': .*integer"),
+        ({"lr": 0}, "lr = 0: "),
+        ({"colour": 1}, "unknown field 'colour'"),
+        ({"train": []}, "train"),
+        ({"optimizer": "adam"}, "optimizer = 'adam'"),
+        ({"size": {"side": 3}}, r"size\.side = 3"),
+        ({"input": {"mean": [0.5]}}, "mean and std need 3 values"),
+        ({"scale_min": 3.0}, r"scale_min 3\.0 is above scale_max 1\.25"),
+        ({"freeze_encoder": True}, "freeze_encoder needs encoder_weights"),
+    ],
+)
+def test_a_wrong_field_is_refused_in_one_line_that_names_it(changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(InvalidRecipe, match=complaint) as caught:
+        read_recipe("quick", changes)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_field_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "short.toml"
+    path.write_text('name = "short"')
+
+    with pytest.raises(InvalidRecipe, match="field 'train' is missing"):
+        read_recipe(str(path), {})
+
+
+def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InvalidRecipe, match=r"no recipe 'slow'.*default, quick"):
+        read_recipe("slow", {})
+
+
+@pytest.mark.parametrize("content", [b"epochs = ", b"\xff\xfe"])
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_bytes(content)
+
+    with pytest.raises(InvalidRecipe, match=r"broken\.toml cannot be read"):
+        read_recipe(str(path), {})

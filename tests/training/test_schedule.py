@@ -1,0 +1,80 @@
+import pytest
+import torch
+from torch import nn
+
+from training.recipe import Recipe, read_recipe
+from training.schedule import learning_rate_factor, make_optimizer, parameter_groups, set_learning_rates
+
+
+class Net(nn.Module):
+    """Have one layer of each kind that is treated in its own way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.head = nn.Conv2d(4, 2, 1)
+        self.upsample = nn.ConvTranspose2d(2, 2, 4, bias=False)
+
+
+def quick(**changes: object) -> Recipe:
+    return read_recipe("quick", changes)
+
+
+def test_trap_44_every_step_learns_and_the_rate_ends_at_zero_one_after_the_last() -> None:
+    factors = [learning_rate_factor(step, 10, power=0.9, warmup_steps=0) for step in range(11)]
+
+    assert factors[0] == 1
+    assert factors[9] == pytest.approx(0.1**0.9)
+    assert factors[10] == 0
+    assert factors == sorted(factors, reverse=True)
+
+
+def test_trap_44_a_warm_up_rises_once_and_depends_on_the_step_alone() -> None:
+    factors = [learning_rate_factor(step, 100, power=1.0, warmup_steps=4) for step in range(100)]
+
+    assert factors[:5] == pytest.approx([0.2, 0.4 * 0.99, 0.6 * 0.98, 0.8 * 0.97, 0.96])
+    assert factors[4:] == sorted(factors[4:], reverse=True)
+    assert min(factors) > 0
+
+
+def test_the_encoder_learns_at_its_own_rate_and_vectors_do_not_decay() -> None:
+    net = Net()
+
+    groups = list(parameter_groups(net, quick(lr=0.1, encoder_lr=0.01, weight_decay=0.5)))
+
+    found = {id(weight): (group["lr"], group["weight_decay"]) for group in groups for weight in group["params"]}
+    assert {name: found[id(weight)] for name, weight in net.named_parameters()} == {
+        "encoder.0.weight": (0.01, 0.5),
+        "encoder.0.bias": (0.01, 0.0),
+        "encoder.1.weight": (0.01, 0.0),
+        "encoder.1.bias": (0.01, 0.0),
+        "head.weight": (0.1, 0.5),
+        "head.bias": (0.1, 0.0),
+        "upsample.weight": (0.1, 0.0),
+    }
+
+
+def test_without_a_rate_of_its_own_the_encoder_learns_as_the_rest() -> None:
+    groups = list(parameter_groups(Net(), quick(lr=0.1, weight_decay=0.5)))
+
+    assert {group["lr"] for group in groups} == {0.1}
+
+
+def test_frozen_weights_are_in_no_group() -> None:
+    net = Net()
+    net.encoder.requires_grad_(requires_grad=False)
+
+    weights = [weight for group in parameter_groups(net, quick()) for weight in group["params"]]
+
+    assert len(weights) == 3
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_rates_are_set_from_the_initial_ones(name: str, kind: type[torch.optim.Optimizer]) -> None:
+    optimizer = make_optimizer(Net(), quick(optimizer=name, lr=0.2, encoder_lr=0.04))
+
+    set_learning_rates(optimizer, 0.5)
+    set_learning_rates(optimizer, 0.25)
+
+    assert isinstance(optimizer, kind)
+    assert sorted({group["lr"] for group in optimizer.param_groups}) == pytest.approx([0.01, 0.05])
