@@ -125,11 +125,14 @@ def verify(path: Path) -> Checkpoint:
     """Load a checkpoint and run its self-test.
 
     Raises:
-        BadCheckpoint: as for ``load``; or the network does not answer as it did when it was saved.
+        BadCheckpoint: as for ``load``; or the network does not answer as it did when it was saved, or not at all.
     """
     checkpoint = load(path)
     test = checkpoint.header.self_test
-    changed = changed_pixels(checkpoint.network, checkpoint.header.spec, test)
+    try:
+        changed = changed_pixels(checkpoint.network, checkpoint.header.spec, test)
+    except (RuntimeError, ValueError) as error:
+        raise BadCheckpoint(f"{path}: self-test failed, the network cannot run on what its spec feeds it") from error
     if changed > TOLERANCE * test.height * test.width:
         raise BadCheckpoint(f"{path}: self-test failed, {changed} of {test.height * test.width} pixels changed class")
     return checkpoint

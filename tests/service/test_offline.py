@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,32 @@ def test_check_tells_what_a_checkpoint_holds(checkpoints: Path, capsys: pytest.C
     assert code == 0
     for words in ("unet (base_channels=4)", "5 (custom): background, cat", "miou 0.5000", "sha256 and self-test"):
         assert words in told
+
+
+def test_check_refuses_a_file_whose_spec_does_not_fit_its_network(
+    checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "grey.safetensors"
+    path.write_bytes((checkpoints / "tiny.safetensors").read_bytes())
+    rewrite_spec(path, input={"mean": [0.5], "std": [0.5], "color_order": "grey"})
+
+    code = main(["check", str(path)])
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 1
+    assert line.endswith("self-test failed, the network cannot run on what its spec feeds it")
+
+
+def rewrite_spec(path: Path, **fields: object) -> None:
+    """Change a checkpoint's spec and leave its weights alone, as no honest program does."""
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    entries = json.loads(data[8:start])
+    header = json.loads(entries["__metadata__"]["segserve"])
+    header["spec"].update(fields)
+    entries["__metadata__"]["segserve"] = json.dumps(header)
+    encoded = json.dumps(entries).encode()
+    path.write_bytes(len(encoded).to_bytes(8, "little") + encoded + data[start:])
 
 
 def test_check_refuses_a_damaged_file_in_one_line(
