@@ -28,7 +28,7 @@ def services_of(app: FastAPI) -> Services:
     return services
 
 
-def _of_request(request: Request) -> Services:
+async def _of_request(request: Request) -> Services:  # async, for the framework runs the others in its threads
     return services_of(request.app)
 
 
