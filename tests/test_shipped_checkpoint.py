@@ -1,0 +1,112 @@
+"""Hold the checkpoint that ships with the package against its own card, and serving against evaluation."""
+
+import re
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as coco
+
+from model_zoo.checkpoint import Checkpoint, inspect, verify
+from model_zoo.predict import predict
+from model_zoo.preprocess import network_input
+from service.app import create_app
+from service.settings import SHIPPED_CHECKPOINTS, Settings
+from tests.service.conftest import running, until_ready
+from training.datasets.voc import VOC
+from training.metrics import ConfusionMatrix
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+FILES = sorted(SHIPPED_CHECKPOINTS.glob("*.safetensors"))
+SOME_IMAGES = 20
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # pycocotools' own
+]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Checkpoint:
+    return verify(FILES[0])
+
+
+@pytest.fixture(scope="module")
+def val(data_root: Path) -> VOC:
+    return VOC(data_root / "voc", "val")
+
+
+def test_one_checkpoint_ships_so_that_no_request_has_to_name_it() -> None:
+    assert len(FILES) == 1
+
+
+def test_a_shipped_checkpoint_is_at_most_20_megabytes() -> None:
+    assert max(file.stat().st_size for file in FILES) <= 20_000_000
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_card_gives_the_score_that_the_header_has(file: Path) -> None:
+    scores = {metric.name: metric for metric in inspect(file).header.metrics}
+    card = file.with_suffix(".md").read_text()
+
+    assert f"mIoU **{scores['mIoU'].value:.4f}**" in card
+    assert f"{scores['mIoU'].num_images} images" in card
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_card_names_every_dataset_that_was_trained_on(file: Path) -> None:
+    training = inspect(file).header.training
+    card = file.with_suffix(".md").read_text()
+
+    assert training.datasets
+    assert all(re.search(rf"\b{dataset.name}\b.*\b{dataset.num_images}\b", card) for dataset in training.datasets)
+    assert training.commit is not None
+    assert training.commit in card
+
+
+@pytest.mark.parametrize(("name", "label"), [("cat", "cat"), ("astronaut", "person")])
+def test_the_example_pictures_show_what_they_show(shipped: Checkpoint, name: str, label: str) -> None:
+    spec = shipped.header.spec
+    with Image.open(EXAMPLES / f"{name}.jpg") as image:
+        found = predict(shipped.network, [network_input(image, spec)], spec)[0].mask
+
+    pixels = torch.bincount(found.flatten(), minlength=spec.num_classes)
+    assert spec.classes[int(pixels[1:].argmax()) + 1] == label
+    assert pixels[spec.classes.index(label)] > 0.25 * found.numel()
+
+
+@pytest.mark.data
+def test_the_recorded_score_is_no_accident(shipped: Checkpoint, val: VOC) -> None:
+    matrix = ConfusionMatrix(shipped.header.spec.num_classes)
+    for index in range(0, len(val), 7):
+        sample = val[index]
+        item = network_input(sample.image, shipped.header.spec)
+        found = predict(shipped.network, [item], shipped.header.spec)[0].mask
+        matrix.update(torch.from_numpy(sample.target), found)
+
+    recorded = next(metric.value for metric in shipped.header.metrics if metric.name == "pixel accuracy")
+    assert matrix.pixel_accuracy == pytest.approx(recorded, abs=0.03)
+
+
+@pytest.mark.data
+async def test_what_is_served_is_what_evaluation_scores(shipped: Checkpoint, val: VOC, data_root: Path) -> None:
+    spec = shipped.header.spec
+    folder = data_root / "voc" / "VOCdevkit" / "VOC2012" / "JPEGImages"
+
+    async with running(create_app(Settings(device="cpu"))) as client:
+        await until_ready(client)
+        for index in range(SOME_IMAGES):
+            body = (folder / f"{val.ids[index]}.jpg").read_bytes()
+            png = await client.post("/segment", files={"image": ("photo.jpg", body)})
+            rle = await client.post("/segment?format=rle", content=body, headers={"Content-Type": "image/jpeg"})
+
+            served = np.array(Image.open(BytesIO(png.content)))
+            decoded = np.full(served.shape, 255, np.uint8)
+            for segment in rle.json()["segments"]:
+                decoded[coco.decode(segment["rle"]) == 1] = segment["class_id"]
+            evaluated = predict(shipped.network, [network_input(val[index].image, spec)], spec)[0].mask
+            assert np.array_equal(served, evaluated.numpy())
+            assert np.array_equal(decoded, served)
