@@ -6,8 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from model_zoo.card import Metric
-from model_zoo.checkpoint import Inspection
-from model_zoo.spec import InputRule, SizeRule
+from model_zoo.spec import InputRule, ModelSpec, SizeRule
 from service.dependencies import WithServices
 from service.errors import InvalidRequest, UnknownModel
 from service.problems import document_problems
@@ -24,13 +23,24 @@ class ClassEntry(BaseModel):
     color: str = Field(examples=["#400080"])
 
 
-class ModelDetails(BaseModel):
-    """Say what a model was made for; all of it comes from the checkpoint's header."""
+class BareEntry(BaseModel):
+    """Say how a model is; all that can be told of a file whose header could not be read."""
+
+    name: str = Field(examples=["voc"])
+    state: State
+    problem: str | None = Field(default=None, description="why it failed")
+    is_default: bool
+
+
+class ModelEntry(BareEntry):
+    """Say how a model is and what it was made for, as its checkpoint's header tells."""
 
     version: str = Field(examples=["1"])
     description: str
     architecture: str = Field(examples=["deeplabv3plus"])
     parameters: int = Field(examples=[4_300_000])
+    device: str = Field(examples=["cpu"])
+    dtype: str = Field(examples=["float32"])
     label_space: str = Field(examples=["voc"])
     classes: list[ClassEntry]
     input: InputRule
@@ -38,22 +48,10 @@ class ModelDetails(BaseModel):
     metrics: list[Metric]
 
 
-class ModelEntry(BaseModel):
-    """Say how a served model is; ``details`` is absent where the file's header could not be read."""
-
-    name: str = Field(examples=["voc"])
-    state: State
-    problem: str | None = Field(default=None, description="why it failed")
-    is_default: bool
-    device: str = Field(examples=["cpu"])
-    dtype: str = Field(examples=["float32"])
-    details: ModelDetails | None
-
-
 class ModelList(BaseModel):
     """List the served models."""
 
-    models: list[ModelEntry]
+    models: list[ModelEntry | BareEntry]
 
 
 @router.get("/models")
@@ -64,38 +62,35 @@ async def list_models(services: WithServices) -> ModelList:
 
 
 @router.get("/models/{name}", responses=document_problems(UnknownModel, InvalidRequest))
-async def show_model(name: str, services: WithServices) -> ModelEntry:
+async def show_model(name: str, services: WithServices) -> ModelEntry | BareEntry:
     """Show one model."""
     return _entry(services.registry.find(name), services.registry)
 
 
-def _entry(model: Model, registry: Registry) -> ModelEntry:
+def _entry(model: Model, registry: Registry) -> ModelEntry | BareEntry:
     name, inspection = model.candidate.name, model.candidate.inspection
-    return ModelEntry(
-        name=name,
-        state=model.state,
-        problem=model.problem,
-        is_default=name == registry.default,
-        device=str(registry.device.device),
-        dtype="float32",
-        details=None if inspection is None else _details(inspection),
-    )
-
-
-def _details(inspection: Inspection) -> ModelDetails:
+    bare = BareEntry(name=name, state=model.state, problem=model.problem, is_default=name == registry.default)
+    if inspection is None:
+        return bare
     header = inspection.header
-    spec = header.spec
-    return ModelDetails(
+    return ModelEntry(
+        **dict(bare),
         version=header.version,
         description=header.description,
-        architecture=spec.architecture,
+        architecture=header.spec.architecture,
         parameters=inspection.num_parameters,
-        label_space=spec.label_space,
-        classes=[
-            ClassEntry(id=i, name=name, color="#{:02x}{:02x}{:02x}".format(*color))
-            for i, (name, color) in enumerate(zip(spec.classes, spec.palette, strict=True))
-        ],
-        input=spec.input,
-        size=spec.size,
+        device=str(registry.device.device),
+        dtype="float32",
+        label_space=header.spec.label_space,
+        classes=_classes(header.spec),
+        input=header.spec.input,
+        size=header.spec.size,
         metrics=list(header.metrics),
     )
+
+
+def _classes(spec: ModelSpec) -> list[ClassEntry]:
+    pairs = zip(spec.classes, spec.palette, strict=True)
+    return [
+        ClassEntry(id=i, name=name, color="#{:02x}{:02x}{:02x}".format(*color)) for i, (name, color) in enumerate(pairs)
+    ]

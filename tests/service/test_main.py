@@ -35,15 +35,15 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def wait_until_ready(base: str, process: subprocess.Popen[str]) -> None:
+def wait_for_readiness(base: str, process: subprocess.Popen[str], *, status: int = 200) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
         with suppress(httpx.TransportError):
-            if httpx.get(f"{base}/readyz").status_code == 200:
+            if httpx.get(f"{base}/readyz").status_code == status:
                 return
         time.sleep(0.05)
-    pytest.fail("the server was not ready in time")
+    pytest.fail(f"/readyz did not become {status} in time")
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def serving(checkpoints: Path, *arguments: str) -> Iterator[tuple[subprocess.Pop
             line = process.stderr.readline()
             assert line, "the server ended"
             found = re.search(r"url=(\S+)", line)
-        wait_until_ready(found[1], process)
+        wait_for_readiness(found[1], process)
         yield process, found[1]
     finally:
         process.kill()
@@ -70,13 +70,13 @@ def serving(checkpoints: Path, *arguments: str) -> Iterator[tuple[subprocess.Pop
 
 
 def test_sigterm_lets_requests_finish_and_exits_with_zero(checkpoints: Path) -> None:
-    with serving(checkpoints, "--drain-delay", "1.5") as (process, base):
+    with serving(checkpoints, "--drain-delay", "4") as (process, base):
         answer = httpx.post(f"{base}/segment", content=plain_image(), headers=PNG)
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        wait_for_readiness(base, process, status=503)
         readiness = httpx.get(f"{base}/readyz")
         still = httpx.post(f"{base}/segment", content=plain_image(), headers=PNG)
-        code = process.wait(20)
+        code = process.wait(60)
 
     assert answer.status_code == 200
     assert (readiness.status_code, readiness.json()["draining"]) == (503, True)
@@ -87,7 +87,7 @@ def test_sigterm_lets_requests_finish_and_exits_with_zero(checkpoints: Path) -> 
 def test_sigint_exits_with_zero_and_without_a_traceback(checkpoints: Path) -> None:
     with serving(checkpoints) as (process, _):
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
 
     assert process.returncode == 0
     assert "Traceback" not in errors

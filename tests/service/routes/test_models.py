@@ -12,13 +12,12 @@ async def test_a_model_is_shown_with_what_its_checkpoint_says(serve: Serve) -> N
     entry = answer.json()
     assert (entry["name"], entry["state"], entry["is_default"]) == ("tiny", "ready", True)
     assert (entry["device"], entry["dtype"]) == ("cpu", "float32")
-    details = entry["details"]
-    assert details["architecture"] == "unet"
-    assert details["parameters"] > 1000
-    assert details["classes"][1] == {"id": 1, "name": "cat", "color": "#800000"}
-    assert details["input"]["color_order"] == "rgb"
-    assert details["size"]["side"] == 64
-    assert details["metrics"][0] == {
+    assert entry["architecture"] == "unet"
+    assert entry["parameters"] > 1000
+    assert entry["classes"][1] == {"id": 1, "name": "cat", "color": "#800000"}
+    assert entry["input"]["color_order"] == "rgb"
+    assert entry["size"]["side"] == 64
+    assert entry["metrics"][0] == {
         "name": "miou", "value": 0.5, "dataset": "blobs val", "num_images": 10, "resolution": "original",
     }  # fmt: skip
 
