@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -106,7 +107,7 @@ async def _read_form(request: Request) -> bytes:
     parser = _InMemoryParser(request.headers, request.stream(), max_files=2, max_fields=2)
     try:
         form = await parser.parse()
-    except MultiPartException as error:
+    except (MultiPartException, FormParserError) as error:  # older Starlettes let the parser's own error through
         raise errors.InvalidRequest(f"the form cannot be read; it has to hold one file, named {FIELD!r}") from error
     try:
         names = [name for name, _ in form.multi_items()]
