@@ -65,9 +65,11 @@ def test_trap_13_an_orientation_that_means_nothing_changes_nothing(orientation: 
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_trap_13_broken_exif_changes_nothing() -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"MM\x00*\xff\xff\xff\xff broken", b"this is no TIFF header", b"II"])
+def test_trap_13_broken_exif_changes_nothing(kind: str, exif: bytes) -> None:
     file = BytesIO()
-    picture(8, 8).save(file, "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff broken")
+    picture(8, 8).save(file, kind, exif=b"Exif\x00\x00" + exif)
 
     assert upright_rgb(Image.open(file)).size == (8, 8)
 
