@@ -27,6 +27,8 @@ from model_zoo.labels import IGNORE_INDEX
 Argument = StrictBool | StrictInt | StrictFloat | StrictStr
 ColorByte = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[ColorByte, ColorByte, ColorByte]
+Mean = Annotated[float, Field(ge=0, le=1)]
+Deviation = Annotated[float, Field(ge=1e-4, le=10)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
@@ -56,8 +58,8 @@ class InputRule(Frozen):
     the three fields that say so hold the only rule there is, so that a later rule is a new value and not a guess.
     """
 
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    mean: tuple[Mean, ...] = (0.485, 0.456, 0.406)
+    std: tuple[Deviation, ...] = (0.229, 0.224, 0.225)
     color_order: Literal["rgb", "bgr", "grey"] = "rgb"
     exif: Literal["apply"] = "apply"
     alpha: Literal["white"] = "white"
@@ -68,8 +70,6 @@ class InputRule(Frozen):
         channels = 1 if self.color_order == "grey" else 3
         if not len(self.mean) == len(self.std) == channels:
             raise ValueError(f"mean and std need {channels} values for {self.color_order}")
-        if min(self.std) <= 0:
-            raise ValueError(f"std must be above 0, not {self.std}")
         return self
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]  # tqdm has no stubs
 
 from model_zoo import checkpoint
 from model_zoo.architectures import build
+from model_zoo.atomic import write_atomically
 from model_zoo.backbones import Encoder, load_encoder_weights
 from model_zoo.card import Card, Metric, Training
 from model_zoo.preprocess import normalise
@@ -110,7 +111,7 @@ def fit(recipe: Recipe, out: Path, *, command: str | None = None, overwrite: boo
             scores = save_and_validate(out / LAST, average, recipe, validation)
             if scores.mean_iou > best_iou:
                 best_iou = scores.mean_iou
-                checkpoint.write_atomically(out / BEST, [(out / LAST).read_bytes()])
+                write_atomically(out / BEST, [(out / LAST).read_bytes()])
         row = EpochRow(
             epoch=epoch,
             step=step + 1,
@@ -238,7 +239,7 @@ def _prepare_folder(out: Path, recipe: Recipe, *, overwrite: bool) -> None:
         raise FolderNotEmpty(f"{out} is not empty; choose another folder, or say --overwrite")
     for name in (LAST, BEST, METRICS, RECIPE):
         (out / name).unlink(missing_ok=True)
-    checkpoint.write_atomically(out / RECIPE, [recipe.to_toml().encode()])
+    write_atomically(out / RECIPE, [recipe.to_toml().encode()])
 
 
 def _clock(seconds: float) -> str:

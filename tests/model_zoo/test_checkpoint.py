@@ -174,6 +174,49 @@ def test_a_header_that_does_not_fit_is_refused_by_name(path: Path, change: dict[
     assert "\n" not in str(caught.value)
 
 
+def test_a_schema_version_of_many_digits_is_refused(path: Path) -> None:
+    def replace(entries: dict[str, object]) -> None:
+        metadata = entries["__metadata__"]
+        assert isinstance(metadata, dict)
+        metadata[METADATA_KEY] = metadata[METADATA_KEY].replace('"schema_version":1', '"schema_version":' + "9" * 5000)
+
+    rewrite(path, replace)
+
+    with pytest.raises(BadCheckpoint, match="not JSON"):
+        inspect(path)
+
+
+@pytest.mark.parametrize("metadata", [{"segserve": 1}, {"other": 1}, [], "text"])
+def test_trap_56_metadata_that_is_not_text_is_refused(path: Path, metadata: object) -> None:
+    rewrite(path, lambda entries: entries.update({"__metadata__": metadata}))
+
+    with pytest.raises(BadCheckpoint, match="metadata is not text"):
+        load(path)
+
+
+def test_a_header_in_another_encoding_is_refused(path: Path) -> None:
+    blob = path.read_bytes()
+    length = int.from_bytes(blob[:8], "little")
+    encoded = blob[8 : 8 + length].decode().encode("utf-16")
+    path.write_bytes(len(encoded).to_bytes(8, "little") + encoded + blob[8 + length :])
+
+    with pytest.raises(BadCheckpoint, match="not JSON"):
+        load(path)
+
+
+@pytest.mark.parametrize(("is_weight", "message"), [(True, "is stored as I64"), (False, "is stored as F32")])
+def test_weights_and_counters_that_changed_places_are_refused(path: Path, is_weight: bool, message: str) -> None:
+    tensors = safetensors.torch.load_file(path)
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    name = next(name for name, value in tensors.items() if value.is_floating_point() == is_weight)
+    tensors[name] = tensors[name].long() if is_weight else tensors[name].float()
+    safetensors.torch.save_file(tensors, path, metadata)
+
+    with pytest.raises(BadCheckpoint, match=f"{name} {message}"):
+        load(path)
+
+
 def test_a_missing_tensor_is_named(path: Path) -> None:
     tensors = safetensors.torch.load_file(path)
     with safetensors.safe_open(path, "pt") as file:
@@ -196,14 +239,21 @@ def test_a_missing_tensor_is_named(path: Path) -> None:
         {"dtype": "F32", "shape": [1], "data_offsets": [0]},
         {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]},
         {"dtype": "F32", "shape": "x", "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [float("inf")], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [True], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1.0], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [2**62] * 60_000, "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [-(10**4000), 10**4000]},
         ["F32"],
     ],
 )
 def test_a_tensor_entry_that_lies_is_refused_before_memory_is_taken(path: Path, entry: object) -> None:
     rewrite(path, lambda entries: entries.update({"aaa": entry}))
 
-    with pytest.raises(BadCheckpoint, match="tensor"):
+    with pytest.raises(BadCheckpoint, match="tensor") as caught:
         inspect(path)
+
+    assert len(str(caught.value)) < len(str(path)) + 200
 
 
 @pytest.mark.parametrize(

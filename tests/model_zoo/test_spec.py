@@ -41,6 +41,12 @@ def test_a_normalisation_needs_a_value_for_each_channel() -> None:
         InputRule(color_order="grey")
 
 
-def test_a_zero_std_is_refused() -> None:
-    with pytest.raises(ValidationError, match="std must be above 0"):
-        InputRule(std=(1.0, 0.0, 1.0))
+@pytest.mark.parametrize("std", [(1.0, 0.0, 1.0), (1.0, -1.0, 1.0), (1.0, float("nan"), 1.0), (1.0, 1e300, 1.0)])
+def test_a_std_that_cannot_divide_is_refused(std: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError, match="std"):
+        InputRule(std=std)
+
+
+def test_a_mean_outside_the_colors_is_refused() -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        InputRule(mean=(1e300, 0.5, 0.5))
