@@ -2,10 +2,11 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-PORT   ?= 8000
-HOST   ?= 127.0.0.1
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# HOST and PORT count on the command line only: many shells export a HOST that means something else.
+ADDRESS := $(if $(filter command line,$(origin HOST)),--host $(HOST)) $(if $(filter command line,$(origin PORT)),--port $(PORT))
 
 # OpenMP threads that sleep at barriers instead of spinning: without it, two programs on the same cores starve each other.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -16,7 +17,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.installed-serve ## install and serve the checkpoint that ships with the package (PORT=9000, HOST=0.0.0.0)
-	SEGSERVE_LOG_FORMAT=$${SEGSERVE_LOG_FORMAT:-text} $(BIN)/segserve serve --host $(HOST) --port $(PORT)
+	SEGSERVE_LOG_FORMAT=$${SEGSERVE_LOG_FORMAT:-text} $(BIN)/segserve serve $(ADDRESS)
 
 test: $(VENV)/.installed-dev check ## install and run every check: format, lint, types, imports, tests, coverage
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90

@@ -117,12 +117,12 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _eight_bits(image).convert("RGB")
     if image.mode in _HAS_ALPHA or "transparency" in image.info:
         return _on_white(image.convert("RGBA"))
+    if image.mode == "RGB":
+        return image
     if image.mode in _CONVERTS_TO_RGB:
         return image.convert("RGB")
     raise UnsupportedMode(f"pixels of mode {image.mode} cannot be read as colours")
@@ -130,7 +130,9 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Keep the upper eight of 16 bits; Pillow's own conversion would clip at 255."""
-    values = np.asarray(image).astype(np.int64).clip(0, 65535)
+    values = np.asarray(image)
+    if image.mode == "I":
+        values = values.clip(0, 65535)
     return Image.fromarray((values >> 8).astype(np.uint8))
 
 

@@ -64,6 +64,8 @@ def fit(recipe: Recipe, out: Path, *, command: str | None = None, overwrite: boo
         OSError: the folder cannot be written.
     """
     started = time.monotonic()
+    if recipe.device == "cuda" and not torch.cuda.is_available():
+        raise InvalidRecipe("device = cuda: this machine has no GPU that torch can use")
     torch.manual_seed(recipe.seed)
     train, val = [open_dataset(reference) for reference in recipe.train], open_dataset(recipe.val)
     check_leaks(train, val)

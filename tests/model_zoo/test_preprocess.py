@@ -85,7 +85,9 @@ def test_trap_13_broken_exif_changes_nothing(kind: str, exif: bytes) -> None:
         (Image.new("RGBA", (2, 2), (10, 20, 30, 0)), (255, 255, 255)),
         (Image.new("CMYK", (2, 2), (0, 0, 0, 0)), (255, 255, 255)),
         (Image.new("I;16", (2, 2), 0x8123), (0x81, 0x81, 0x81)),
+        (Image.new("I;16B", (2, 2), 0x8123), (0x81, 0x81, 0x81)),
         (Image.new("I", (2, 2), 0xFF00), (255, 255, 255)),
+        (Image.new("I", (2, 2), 0x12345), (255, 255, 255)),
         (Image.new("I", (2, 2), -5), (0, 0, 0)),
     ],
     ids=lambda value: value.mode if isinstance(value, Image.Image) else str(value),
@@ -104,6 +106,17 @@ def test_trap_14_a_palette_with_a_transparent_color_is_laid_on_white() -> None:
     image.info["transparency"] = 0
 
     rgb = upright_rgb(image)
+
+    assert [rgb.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (40, 50, 60)]
+
+
+def test_trap_14_a_transparent_color_without_an_alpha_channel_is_laid_on_white() -> None:
+    image = Image.new("RGB", (2, 1), (10, 20, 30))
+    image.putpixel((1, 0), (40, 50, 60))
+    file = BytesIO()
+    image.save(file, "PNG", transparency=(10, 20, 30))
+
+    rgb = upright_rgb(Image.open(file))
 
     assert [rgb.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (40, 50, 60)]
 

@@ -199,6 +199,14 @@ def test_a_network_that_cannot_be_made_is_refused_before_the_folder_is_touched(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_told_before_the_folder_is_touched(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRecipe, match="no GPU that torch can use"):
+        fit(one_step(device="cuda"), tmp_path / "run")
+
+    assert not (tmp_path / "run").exists()
+
+
 def test_datasets_of_different_labels_are_refused(tmp_path: Path, voc_tree: VocTree) -> None:
     with pytest.raises(InvalidDataset, match="labels voc and shapes cannot be trained on together"):
         fit(one_step(train=[f"voc:train:{voc_tree.root}"]), tmp_path / "run")

@@ -88,7 +88,10 @@ def _read_list(folder: Path, split: str) -> tuple[str, ...]:
         raise InvalidDataset(
             f"{folder} has no list {split!r}: neither ImageSets/Segmentation/{split}.txt nor {split}.txt"
         )
-    ids = tuple(path.read_text(encoding="utf-8").split())
+    try:
+        ids = tuple(path.read_text(encoding="utf-8").split())
+    except UnicodeDecodeError as error:
+        raise InvalidDataset(f"{path} is not a list of image names, one a line, in UTF-8") from error
     if not ids:
         raise InvalidDataset(f"{path} names no image")
     seen: set[str] = set()

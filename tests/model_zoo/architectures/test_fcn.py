@@ -68,9 +68,10 @@ def test_trap_25_two_zero_layers_in_a_row_are_dead() -> None:
     assert not any(has_gradient(layer) for layer in coarse)
 
 
-def test_trap_25_a_relu_after_zero_scores_is_dead() -> None:
+@pytest.mark.parametrize("after", [nn.Sequential(nn.ReLU()), nn.Sequential(nn.BatchNorm2d(21), nn.ReLU())])
+def test_trap_25_a_relu_after_zero_scores_is_dead(after: nn.Sequential) -> None:
     network = small_fcn8s()
-    network.score = nn.Sequential(network.score, nn.ReLU())  # type: ignore[assignment]  # the fault under test
+    network.score = nn.Sequential(network.score, *after)  # type: ignore[assignment]  # the fault under test
 
     losses = train(network)
 
@@ -174,6 +175,17 @@ def test_trap_27_caffe_padding_gives_the_same_shapes(network_class: type[FCN], s
         network = network_class(21, padding="caffe")
 
     assert network(torch.empty(1, 3, *size, device="meta")).logits.shape == (1, 21, *size)
+
+
+@pytest.mark.parametrize(("padding", "sides"), [("caffe", [287, 144, 72, 36, 18]), ("same", [187, 93, 46, 23, 11])])
+def test_trap_26_caffe_rounds_sizes_up_and_torchvision_down(
+    padding: Literal["caffe", "same"], sides: list[int]
+) -> None:
+    with torch.device("meta"):
+        encoder = FCN8s(21, padding=padding).encoder
+        maps = encoder(torch.empty(1, 3, 375, 375))
+
+    assert [features.shape[-1] for features in maps] == sides
 
 
 def test_at_once_scales_the_skips() -> None:

@@ -89,6 +89,15 @@ def test_a_missing_list_is_named(voc_tree: VocTree) -> None:
         VOC(voc_tree.root, "test")
 
 
+def test_a_list_that_is_no_text_is_named(voc_tree: VocTree) -> None:
+    voc_tree.write_list("odd", ["a"])
+    (found,) = voc_tree.root.rglob("odd.txt")
+    found.write_bytes(b"\xff\xfe\x00")
+
+    with pytest.raises(InvalidDataset, match=r"odd\.txt is not a list of image names"):
+        VOC(voc_tree.root, "odd")
+
+
 @pytest.mark.parametrize(("ids", "complaint"), [([], "names no image"), (["a", "b", "a"], "names a twice")])
 def test_a_list_that_says_nothing_or_says_it_twice_is_refused(
     voc_tree: VocTree, ids: list[str], complaint: str
