@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
@@ -15,7 +17,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from model_zoo.preprocess import UnsupportedMode, upright_rgb
-from service.errors import ImageTooLarge, OutOfMemory, UnreadableImage, UnsupportedImage
+from service.errors import ImageTooLarge, OutOfMemory, ServiceError, UnreadableImage, UnsupportedImage
 
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff")
 
@@ -48,6 +50,9 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"%PDF", "PDF"),
     (0, b"<svg", "SVG"),
 )
+_MOST_SCANS = 50  # each goes over the whole image, however few its bytes; progressive files have about ten
+_MOST_SEGMENTS = 10_000  # each is read by Python
+_JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")  # those that a length follows, and the end of the image
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +67,14 @@ def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
     """Decode the first frame of an image; its bytes choose the decoder, and its header is checked before its pixels.
 
     Raises:
-        UnreadableImage: The bytes are no image, or a broken one.
+        UnreadableImage: The bytes are no image, a broken one, or one that was made to keep its decoder busy.
         UnsupportedImage: It is an image of a kind that is not read.
         ImageTooLarge: It has more pixels than the limits allow.
     """
     kind = _recognise(data)
     try:
+        if kind == "JPEG":
+            _check_work(data)
         if kind == "WebP":
             _check_size(_webp_size(data), limits)  # its decoder allocates the canvas when it is opened
         # The decoder itself, not Image.open: that has a limit of its own, in a global, which warns before it refuses.
@@ -81,7 +88,7 @@ def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
         raise UnsupportedImage(f"pixels of this {kind} cannot be read as colours") from error
     except MemoryError as error:
         raise OutOfMemory("the service has not enough memory for this image now") from error
-    except ImageTooLarge:
+    except ServiceError:
         raise
     except Exception as error:  # decoders fail on broken bytes in many ways; the client hears of it
         raise UnreadableImage(f"this {kind} is damaged or cut short ({len(data)} bytes)") from error
@@ -122,3 +129,21 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 def _tile_size(image: TiffImageFile) -> tuple[int, int]:
     """Give the size of a TIFF's tiles: the decoder allocates one whole, however small the image is."""
     return int(image.tag_v2.get(322, 0)), int(image.tag_v2.get(323, 0))
+
+
+def _check_work(data: bytes) -> None:
+    """Refuse a JPEG that takes its decoder far longer than others of its size."""
+    markers = list(islice(_jpeg_markers(data), _MOST_SEGMENTS + 1))
+    if len(markers) > _MOST_SEGMENTS:
+        raise UnreadableImage(f"this JPEG has more than {_MOST_SEGMENTS} segments")
+    num_scans = markers.count(b"\xda")
+    if num_scans > _MOST_SCANS:
+        raise UnreadableImage(f"this JPEG has {num_scans} scans, at most {_MOST_SCANS}")
+
+
+def _jpeg_markers(data: bytes) -> Iterator[bytes]:
+    """Give the markers of a JPEG up to its end: what cameras hang behind it, such as a film, may hold any bytes."""
+    position = 0
+    while (found := _JPEG_MARKER.search(data, position)) and found[1] != b"\xd9":
+        yield found[1]
+        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")

@@ -62,6 +62,38 @@ def test_transparency_of_a_palette_lies_on_white() -> None:
     assert decoded.getpixel((0, 0)) == (255, 255, 255)
 
 
+def progressive(*, repeats: int) -> bytes:
+    """Make a progressive JPEG whose last scan, of a few bytes, is repeated."""
+    data = encode(Image.new("L", (64, 64), 128), "JPEG", progressive=True)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * repeats + data[-2:]
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:
+    scans = progressive(repeats=0).count(b"\xff\xda")
+
+    with pytest.raises(UnreadableImage, match=f"this JPEG has {scans + 700} scans, at most 50"):
+        decode_image(progressive(repeats=700), LIMITS)
+
+
+def test_a_jpeg_of_very_many_segments_is_refused_before_it_is_opened() -> None:
+    data = encode(noisy_image(), "JPEG")
+
+    with pytest.raises(UnreadableImage, match="this JPEG has more than 10000 segments"):
+        decode_image(data[:2] + b"\xff\xfe\0\2" * 10_001 + data[2:], LIMITS)
+
+
+@pytest.mark.parametrize("repeats", [0, 30])
+def test_a_progressive_jpeg_is_read(repeats: int) -> None:
+    assert decode_image(progressive(repeats=repeats), LIMITS).size == (64, 64)
+
+
+def test_what_hangs_behind_a_jpeg_or_lies_in_its_metadata_is_no_scan() -> None:
+    noise = b"\xff\xda" * 100
+    data = encode(noisy_image(), "JPEG", comment=noise) + noise
+
+    assert decode_image(data, LIMITS).size == noisy_image().size
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
