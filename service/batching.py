@@ -23,6 +23,13 @@ log = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
 
+MAX_MASK_PIXELS = 8_000_000
+"""Most pixels that the masks of a batch have together; an image that has more goes alone.
+
+Images that a network sees at one size may have masks of any. What is on the device cannot be called back, so a batch of
+large masks would keep everybody waiting for clients who have long gone.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
@@ -39,6 +46,11 @@ class _Waiting:
     needs_probabilities: bool
     answer: asyncio.Future[Forwarded]
     arrival: float = field(default_factory=time.monotonic)
+
+    @property
+    def mask_pixels(self) -> int:
+        height, width = self.image.size
+        return height * width
 
 
 class Batcher:
@@ -119,7 +131,14 @@ class Batcher:
         if not due:
             return []
         group = self._groups[min(due, key=lambda shape: self._groups[shape][0].arrival)]
-        return [group.popleft() for _ in range(min(len(group), self._max_batch_size))]
+        batch = [group.popleft()]
+        num_pixels = batch[0].mask_pixels
+        while group and len(batch) < self._max_batch_size:
+            num_pixels += group[0].mask_pixels
+            if num_pixels > MAX_MASK_PIXELS:
+                break
+            batch.append(group.popleft())
+        return batch
 
     def _drop_abandoned(self) -> None:
         for shape, group in list(self._groups.items()):

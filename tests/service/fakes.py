@@ -53,9 +53,10 @@ class Echo:
         return self
 
 
-def network_image(red: int, *, side: int = 32) -> NetworkInput:
-    """Make an image as a network takes it in."""
-    return NetworkInput(torch.full((3, side, side), red, dtype=torch.uint8), (side, side), (side, side))
+def network_image(red: int, *, side: int = 32, mask_side: int | None = None) -> NetworkInput:
+    """Make an image as a network takes it in; its mask is as large unless ``mask_side`` says otherwise."""
+    mask_side = mask_side or side
+    return NetworkInput(torch.full((3, side, side), red, dtype=torch.uint8), (side, side), (mask_side, mask_side))
 
 
 def plain_image(red: int = 1, *, size: tuple[int, int] = (40, 30)) -> bytes:

@@ -81,6 +81,21 @@ async def test_images_of_another_shape_go_in_another_batch(echo: Echo) -> None:
     assert echo.batches == [[0], [1, 3], [2]]
 
 
+@pytest.mark.parametrize(
+    ("mask_side", "batches"), [(2000, [[1, 2], [3]]), (2001, [[1], [2], [3]]), (4000, [[1], [2], [3]])]
+)
+async def test_the_masks_of_a_batch_are_bounded_together(echo: Echo, mask_side: int, batches: list[list[int]]) -> None:
+    async with batching(echo) as batcher:
+        first, *_ = await send_behind(batcher, echo, [])
+        images = [network_image(red, mask_side=mask_side) for red in (1, 2, 3)]
+        tasks = [asyncio.create_task(batcher.forward(image, needs_probabilities=False)) for image in images]
+        await asyncio.sleep(0)
+        echo.go.set()
+        await asyncio.gather(first, *tasks)
+
+    assert echo.batches == [[0], *batches]
+
+
 async def test_an_abandoned_image_never_reaches_the_device(echo: Echo) -> None:
     async with batching(echo) as batcher:
         first, left, stays = await send_behind(batcher, echo, [1, 2])
