@@ -170,9 +170,9 @@ class Batcher:
 
     async def _try(self, batch: list[_Waiting]) -> bool:
         """Run a batch; give whether it worked. The failure of an image that was alone is its answer."""
-        self._on_batch(len(batch))
         started = time.monotonic()
         try:
+            self._on_batch(len(batch))
             segmentations = await self._device.run(
                 self._runtime,
                 [waiting.image for waiting in batch],

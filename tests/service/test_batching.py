@@ -178,6 +178,20 @@ async def test_a_runtime_that_loses_an_image_is_told_of_and_survived() -> None:
                 await send(batcher, 1)
 
 
+async def test_a_listener_that_fails_is_told_of_and_survived(echo: Echo) -> None:
+    def fail(_: int) -> None:
+        raise ZeroDivisionError
+
+    device = Device(torch.device("cpu"), num_threads=1)
+    batcher = Batcher(echo, device, max_batch_size=4, on_batch=fail)
+    async with asyncio.timeout(20):
+        for _ in range(2):
+            with pytest.raises(ForwardFailed):
+                await send(batcher, 1)
+        await batcher.close()
+    device.close()
+
+
 async def test_too_little_memory_is_told_as_such() -> None:
     def greedy(inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:  # noqa: ARG001
         raise torch.OutOfMemoryError
