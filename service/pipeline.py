@@ -46,16 +46,37 @@ class Segmenter:
     limits: ImageLimits
     metrics: Metrics
 
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Hold a place for one image, from before its bytes are read until it is answered; count what becomes of it.
+
+        Raises:
+            QueueFull, ShuttingDown: As ``Admission.admit``.
+        """
+        outcome = "failed"
+        try:
+            with self.admission.admit():
+                yield
+            outcome = "ok"
+        except ServiceError as error:
+            outcome = error.slug
+            raise
+        except asyncio.CancelledError:
+            outcome = "client-gone"
+            raise
+        finally:
+            self.metrics.images.labels(self.header.name, outcome).inc()
+
     async def segment(self, data: bytes, encoder: Encoder, *, deadline: float) -> Answer:
         """Decode an image, have it segmented and encode its mask, all before ``deadline`` (of the loop's clock).
 
-        Cancelling this takes the image out of whatever it waits for.
+        To be called with a place in hand (``admit``). Cancelling this takes the image out of whatever it waits for.
 
         Raises:
             ServiceError: What went wrong, in words for the client.
         """
         loop = asyncio.get_running_loop()
-        with self._counted(), self.admission.admit(), _before(deadline):
+        with _before(deadline):
             async with asyncio.timeout_at(deadline):
                 started = time.monotonic()
                 image = await loop.run_in_executor(self.codecs, self._read, data)
@@ -74,18 +95,6 @@ class Segmenter:
             self.metrics.stage_seconds.labels(self.header.name, stage).observe(duration)
         return Answer(content, encoder.media_type, self.header.name, seconds)
 
-    def check_admission(self) -> None:
-        """Do nothing if an image would be let in now: spares a full service the reading of a body.
-
-        Raises:
-            QueueFull, ShuttingDown: As ``Admission.check``.
-        """
-        try:
-            self.admission.check()
-        except ServiceError as error:
-            self.metrics.images.labels(self.header.name, error.slug).inc()
-            raise
-
     async def close(self) -> None:
         """Let nobody in any more, and answer whoever still waits."""
         self.admission.close()
@@ -96,22 +105,6 @@ class Segmenter:
 
     def _write(self, segmentation: Segmentation, encoder: Encoder) -> bytes:
         return encoder.encode(label(segmentation, self.header))
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Count what becomes of the image."""
-        outcome = "failed"
-        try:
-            yield
-            outcome = "ok"
-        except ServiceError as error:
-            outcome = error.slug
-            raise
-        except asyncio.CancelledError:
-            outcome = "client-gone"
-            raise
-        finally:
-            self.metrics.images.labels(self.header.name, outcome).inc()
 
 
 def label(segmentation: Segmentation, header: CheckpointHeader) -> LabelledMask:

@@ -44,6 +44,7 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(default=32 << 20, ge=1024, le=1 << 32, description="bytes of a request body")
     max_image_pixels: int = Field(default=25_000_000, ge=1, le=MOST_PIXELS, description="width times height")
     max_image_side: int = Field(default=16_384, ge=1, le=1 << 20, description="width, and height, of an image")
+    body_timeout: float = Field(default=10.0, gt=0, le=3600, description="time for a request's body to arrive")
     request_timeout: float = Field(default=30.0, gt=0, le=3600, description="time from a request's head to its answer")
     drain_delay: float = Field(default=0.0, ge=0, le=600, description="time of serving on, not ready, after SIGTERM")
     shutdown_timeout: float = Field(default=30.0, ge=1, le=3600, description="time to answer what is in flight")

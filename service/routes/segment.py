@@ -64,12 +64,13 @@ async def segment(
     Send the image as the body, or as the field `image` of a form. The answer is a PNG whose pixel values are class
     ids or, with `format=rle` or `Accept: application/json`, one run-length encoding a class.
     """
-    deadline = asyncio.get_running_loop().time() + services.settings.request_timeout
+    settings = services.settings
+    deadline = asyncio.get_running_loop().time() + settings.request_timeout
     encoder = choose_encoder(output_format, ", ".join(request.headers.getlist("accept")))
     segmenter = services.registry.segmenter(model)
-    segmenter.check_admission()
-    data = await _read_body(request, deadline)
-    answer = await _unless_client_goes(request, segmenter.segment(data, encoder, deadline=deadline))
+    with segmenter.admit():
+        data = await _read_body(request, patience=min(settings.body_timeout, settings.request_timeout))
+        answer = await _unless_client_goes(request, segmenter.segment(data, encoder, deadline=deadline))
     timing = {stage: round(1000 * seconds, 2) for stage, seconds in answer.seconds.items()}
     request.state.log_fields = {"model": answer.model, **{f"{stage}_ms": ms for stage, ms in timing.items()}}
     return Response(answer.content, media_type=answer.media_type, headers=_headers(answer, timing))
@@ -83,16 +84,16 @@ def _headers(answer: Answer, timing: dict[str, float]) -> dict[str, str]:
     }
 
 
-async def _read_body(request: Request, deadline: float) -> bytes:
+async def _read_body(request: Request, *, patience: float) -> bytes:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
-        async with asyncio.timeout_at(deadline):
+        async with asyncio.timeout(patience):
             if media_type == "multipart/form-data":
                 return await _read_form(request)
             if media_type in MEDIA_TYPES:
                 return await request.body()
     except TimeoutError as error:
-        raise errors.BodyTooSlow("the body had not arrived in full when the time for the answer was over") from error
+        raise errors.BodyTooSlow(f"the body had not arrived in full after {patience:g} s") from error
     except ClientDisconnect as error:
         raise errors.ClientGone("the client hung up while it sent the body") from error
     allowed = ", ".join(("multipart/form-data", *MEDIA_TYPES))

@@ -188,15 +188,39 @@ async def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(serve
     assert sent < 10_000
 
 
-async def test_a_body_that_comes_too_slowly_is_given_up(serve_echo: Serve) -> None:
+@pytest.mark.parametrize("setting", ["body_timeout", "request_timeout"])
+async def test_a_body_that_comes_too_slowly_is_given_up_and_so_is_its_place(serve_echo: Serve, setting: str) -> None:
     async def slow() -> AsyncIterator[bytes]:
         yield plain_image()[:10]
         await asyncio.sleep(20)
 
-    async with serve_echo(request_timeout=0.05) as client:
+    async with serve_echo(max_in_flight=1, **{setting: 0.05}) as client:
         answer = await client.post("/segment", content=slow(), headers=PNG)
+        metrics = (await client.get("/metrics")).text
 
     assert (answer.status_code, answer.headers["connection"]) == (408, "close")
+    assert answer.json()["detail"] == "the body had not arrived in full after 0.05 s"
+    assert 'segserve_images_total{model="tiny",outcome="body-too-slow"} 1.0' in metrics
+    assert 'segserve_in_flight{model="tiny"} 0.0' in metrics
+
+
+async def test_a_body_holds_a_place_from_before_it_is_read(serve_echo: Serve) -> None:
+    reading, go = asyncio.Event(), asyncio.Event()
+
+    async def waiting() -> AsyncIterator[bytes]:
+        reading.set()
+        await go.wait()
+        yield plain_image()
+
+    async with serve_echo(max_in_flight=1) as client:
+        first = asyncio.create_task(client.post("/segment", content=waiting(), headers=PNG))
+        await asyncio.wait_for(reading.wait(), 20)
+        refused = await post(client, plain_image())
+        go.set()
+        accepted = await first
+
+    assert (refused.status_code, accepted.status_code) == (503, 200)
+    assert refused.json()["detail"] == "1 images are in work, at most 1"
 
 
 async def test_a_full_service_refuses_at_the_door(serve_echo: Serve, echo: Echo) -> None:
