@@ -57,7 +57,7 @@ class Metric(Frozen):
 
 
 class SelfTest(Frozen):
-    """Say what the network must answer to a generated image (see ``selftest.py``)."""
+    """Say what the network must answer to a generated image; ``selftest.py`` tells what is counted."""
 
     seed: int = Field(ge=0, le=1000)
     height: int = Field(ge=32, le=1024)

@@ -37,11 +37,18 @@ def predict(
         spec: the spec that the network was built from.
         probabilities: whether the segmentations shall hold ``probability_sums``.
     """
+    logits = forward(network, inputs, spec)
+    return [_segmentation(one, item, probabilities) for one, item in zip(logits, inputs, strict=True)]
+
+
+@torch.inference_mode()
+def forward(network: nn.Module, inputs: Sequence[NetworkInput], spec: ModelSpec) -> Tensor:
+    """Give the logits ``[B, C, h, w]`` of images whose ``pixels`` all have one shape, on the network's device."""
     device = next(network.parameters()).device
     images = torch.stack([item.pixels for item in inputs]).to(device)  # [B, C, h, w] uint8
     batch = normalise(images, spec.input).contiguous(memory_format=torch.channels_last)
-    logits = network(batch).logits  # [B, C, h, w]
-    return [_segmentation(one, item, probabilities) for one, item in zip(logits, inputs, strict=True)]
+    logits: Tensor = network(batch).logits
+    return logits
 
 
 def _segmentation(logits: Tensor, item: NetworkInput, probabilities: bool) -> Segmentation:

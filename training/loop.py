@@ -71,10 +71,7 @@ def fit(recipe: Recipe, out: Path, *, command: str | None = None, overwrite: boo
     check_leaks(train, val)
     spec = recipe.spec(_shared_labels([*train, val]))
     network = make_network(recipe, spec).to(memory_format=torch.channels_last).to(recipe.device)
-    reference = Reference.parse(recipe.val)
-    validation = Validation(
-        spec, f"{reference.name} {reference.split}", val, training_record(recipe, train, command=command)
-    )
+    validation = Validation(spec, _val_name(recipe), val, training_record(recipe, train, command=command))
     _prepare_folder(out, recipe, overwrite=overwrite)
 
     samples = TrainingSamples(
@@ -225,6 +222,11 @@ def append_row(path: Path, row: EpochRow) -> None:
     writer.writerow(astuple(row))
     with path.open("a", encoding="utf-8") as file:
         file.write(text.getvalue())
+
+
+def _val_name(recipe: Recipe) -> str:
+    reference = Reference.parse(recipe.val)
+    return recipe.val_name or f"{reference.name} {reference.split}"
 
 
 def _shared_labels(datasets: Sequence[SegmentationDataset]) -> LabelSpace:

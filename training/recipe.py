@@ -32,6 +32,7 @@ class Recipe(Frozen):
 
     train: tuple[str, ...] = Field(min_length=1, description="datasets to learn from, as READER:LIST:PATH")
     val: str = Field(description="dataset to validate on, as READER:LIST:PATH")
+    val_name: str | None = Field(default=None, description="what the card calls it, if not its folder and list")
     licences: Mapping[str, str] = Field(
         default_factory=dict, description="licence of each dataset, by its folder's name, and of encoder_weights"
     )

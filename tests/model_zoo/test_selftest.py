@@ -40,3 +40,18 @@ def test_every_pixel_that_changed_class_counts_once() -> None:
     other = test.model_copy(update={"histogram": (test.histogram[0] + 5, test.histogram[1] - 5)})
 
     assert changed_pixels(network(0), SPEC, other) == 5
+
+
+def test_a_network_that_sees_background_everywhere_is_still_told_from_a_broken_one() -> None:
+    shy = network(0)
+    with torch.no_grad():
+        shy.score.bias[0] += 1000  # type: ignore[union-attr, index, operator]  # U-Net's last convolution
+    test = make_self_test(shy, SPEC)
+    broken = network(0)
+    with torch.no_grad():
+        for weight in broken.parameters():
+            weight.fill_(float("nan"))
+
+    assert max(test.histogram) < 0.9 * 96 * 128
+    assert changed_pixels(network(0), SPEC, test) == 0
+    assert changed_pixels(broken, SPEC, test) > 0.1 * 96 * 128
