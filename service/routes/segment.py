@@ -100,6 +100,10 @@ async def _read_body(request: Request, *, patience: float) -> bytes:
     raise errors.UnsupportedImage(f"content type is {media_type[:100] or 'not given'}, allowed are {allowed}")
 
 
+# Older Starlettes let their parser's own error through; all let through what a charset makes of a name.
+_BROKEN_FORM = (MultiPartException, FormParserError, UnicodeError, LookupError)
+
+
 class _InMemoryParser(MultiPartParser):
     spool_max_size = 1 << 40  # the body is bounded already, so nothing goes to the disk
 
@@ -108,7 +112,7 @@ async def _read_form(request: Request) -> bytes:
     parser = _InMemoryParser(request.headers, request.stream(), max_files=2, max_fields=2)
     try:
         form = await parser.parse()
-    except (MultiPartException, FormParserError) as error:  # older Starlettes let the parser's own error through
+    except _BROKEN_FORM as error:
         raise errors.InvalidRequest(f"the form cannot be read; it has to hold one file, named {FIELD!r}") from error
     try:
         names = [name for name, _ in form.multi_items()]

@@ -19,6 +19,7 @@ pytestmark = [
 ]
 
 PNG = {"Content-Type": "image/png"}
+FORM = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\na\r\n--x--\r\n'
 
 
 def indices(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -138,6 +139,7 @@ async def test_the_time_of_each_stage_is_told(serve_echo: Serve) -> None:
         (plain_image(), {**PNG, "Accept": "text/html"}, "", 406, "only image/png, application/json"),
         (b"--x", {"Content-Type": "multipart/form-data"}, "", 422, "the form cannot be read"),
         (b"rubbish", {"Content-Type": "multipart/form-data; boundary=x"}, "", 422, "the form cannot be read"),
+        (FORM, {"Content-Type": "multipart/form-data; boundary=x; charset=undefined"}, "", 422, "the form cannot"),
     ],
 )  # fmt: skip
 async def test_bad_requests_are_told_what_is_wrong(  # noqa: PLR0917  # each is a column of the table
