@@ -106,6 +106,7 @@ _BROKEN_FORM = (MultiPartException, FormParserError, UnicodeError, LookupError)
 
 class _InMemoryParser(MultiPartParser):
     spool_max_size = 1 << 40  # the body is bounded already, so nothing goes to the disk
+    max_file_size = spool_max_size  # its name in older Starlettes
 
 
 async def _read_form(request: Request) -> bytes:

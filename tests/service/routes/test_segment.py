@@ -173,6 +173,15 @@ async def test_a_form_with_other_fields_is_refused(serve_echo: Serve, fields: di
     assert told in answer.json()["detail"]
 
 
+async def test_a_large_form_is_not_written_to_the_disk(serve_echo: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
+
+    async with serve_echo() as client:
+        answer = await client.post("/segment", files={"image": plain_image() + bytes(2 << 20)})
+
+    assert answer.status_code == 200
+
+
 async def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(serve_echo: Serve) -> None:
     sent = 0
 
