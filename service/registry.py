@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -65,16 +65,9 @@ def discover(path: Path) -> list[Candidate]:
     """Read the headers of a checkpoint file, or of all in a folder, by file name.
 
     Raises:
-        NoUsableModel: The path does not exist, the folder is empty, or no file of it is a checkpoint.
+        NoUsableModel: The path does not exist, the folder is empty, or no file is a checkpoint.
     """
-    if not path.exists():
-        raise NoUsableModel(f"checkpoints: {path} does not exist")
-    files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
-    if not files:
-        raise NoUsableModel(f"checkpoints: there is no *{SUFFIX} file in {path}")
-    candidates: list[Candidate] = []
-    for file in files:
-        candidates.append(_examine(file, taken={candidate.name for candidate in candidates}))
+    candidates = _name_apart([_examine(file) for file in _find(path)])
     refuse_if_hopeless([(candidate.path, candidate.problem) for candidate in candidates])
     return candidates
 
@@ -241,16 +234,38 @@ class Registry:
         return wanted
 
 
-def _examine(file: Path, *, taken: set[str]) -> Candidate:
-    spare = file.name if file.stem in taken else file.stem
+def _find(path: Path) -> list[Path]:
+    if not path.exists():
+        raise NoUsableModel(f"checkpoints: {path} does not exist")
+    files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    if not files:
+        raise NoUsableModel(f"checkpoints: there is no *{SUFFIX} file in {path}")
+    return files
+
+
+def _examine(file: Path) -> Candidate:
     try:
         inspection = inspect(file)
     except BadCheckpoint as error:
-        return Candidate(file, spare, problem=_public(error, file))
-    name = inspection.header.name
-    if name in taken:
-        return Candidate(file, spare, inspection, problem=f"another file already has a model named {name}")
-    return Candidate(file, name, inspection)
+        return Candidate(file, file.stem, problem=_public(error, file))
+    return Candidate(file, inspection.header.name, inspection)
+
+
+def _name_apart(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Give each a name of its own: the first that can be used has its model's, the others spare ones."""
+    named: dict[str, Candidate] = {}
+    for candidate in candidates:
+        if candidate.problem is None:
+            named.setdefault(candidate.name, candidate)
+    for candidate in candidates:
+        if named.get(candidate.name) is candidate:
+            continue
+        spare = candidate.path.stem
+        while spare in named:
+            spare += SUFFIX
+        problem = candidate.problem or f"another file already has a model named {candidate.name}"
+        named[spare] = replace(candidate, name=spare, problem=problem)
+    return sorted(named.values(), key=lambda candidate: candidate.path)
 
 
 def _public(error: BadCheckpoint, path: Path) -> str:

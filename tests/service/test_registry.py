@@ -31,8 +31,23 @@ def test_if_no_file_can_be_used_each_says_why(tmp_path: Path) -> None:
         discover(tmp_path)
 
 
-def test_files_that_cannot_be_used_have_names_of_their_own(tmp_path: Path) -> None:
-    save_model(tmp_path / "a.safetensors", "b")
-    (tmp_path / "b.safetensors").write_bytes(b"rubbish")
+@pytest.mark.parametrize("broken", ["a", "c"])
+def test_a_file_that_cannot_be_used_takes_no_models_name(tmp_path: Path, broken: str) -> None:
+    save_model(tmp_path / "b.safetensors", broken)
+    (tmp_path / f"{broken}.safetensors").write_bytes(b"rubbish")
 
-    assert [candidate.name for candidate in discover(tmp_path)] == ["b", "b.safetensors"]
+    problems = {candidate.name: candidate.problem for candidate in discover(tmp_path)}
+
+    assert problems.keys() == {broken, f"{broken}.safetensors"}
+    assert problems[broken] is None
+
+
+def test_every_file_has_a_name_of_its_own(tmp_path: Path) -> None:
+    save_model(tmp_path / "1.safetensors", "a")
+    save_model(tmp_path / "2.safetensors", "a.safetensors")
+    save_model(tmp_path / "3.safetensors", "a")
+    (tmp_path / "a.safetensors").write_bytes(b"rubbish")
+
+    names = [candidate.name for candidate in discover(tmp_path)]
+
+    assert names == ["a", "a.safetensors", "3", "a.safetensors.safetensors"]
