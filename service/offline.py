@@ -79,8 +79,6 @@ def describe(inspection: Inspection) -> Iterator[str]:
 
 def _only_file(path: Path) -> Path:
     """Give the checkpoint file that is meant: the path itself, or the only one of a folder."""
-    if path.is_file():
-        return path
     files = [candidate.path for candidate in discover(path) if candidate.problem is None]
     if len(files) > 1:
         raise NoUsableModel(f"{path} holds {len(files)} checkpoints; name one with --model")

@@ -65,7 +65,7 @@ def discover(path: Path) -> list[Candidate]:
     """Read the headers of a checkpoint file, or of all in a folder, by file name.
 
     Raises:
-        NoUsableModel: The path does not exist, the folder is empty, or no file is a checkpoint.
+        NoUsableModel: The path does not exist or cannot be read, the folder is empty, or no file is a checkpoint.
     """
     candidates = _name_apart([_examine(file) for file in _find(path)])
     refuse_if_hopeless([(candidate.path, candidate.problem) for candidate in candidates])
@@ -235,9 +235,12 @@ class Registry:
 
 
 def _find(path: Path) -> list[Path]:
-    if not path.exists():
-        raise NoUsableModel(f"checkpoints: {path} does not exist")
-    files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    try:
+        if not path.exists():
+            raise NoUsableModel(f"checkpoints: {path} does not exist")
+        files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    except OSError as error:
+        raise NoUsableModel(f"checkpoints: {path}: {error.strerror}") from error
     if not files:
         raise NoUsableModel(f"checkpoints: there is no *{SUFFIX} file in {path}")
     return files

@@ -146,6 +146,8 @@ def test_a_checkpoint_whose_weights_are_damaged_ends_the_service_in_words(checkp
         (["serve"], {"SEGSERVE_PORT": "x"}, 2, "bad setting SEGSERVE_PORT=x: "),
         (["serve", "--port", "70000"], {}, 2, "bad setting --port=70000: "),
         (["serve"], {"SEGSERVE_CHECKPOINTS": "/nowhere/at/all"}, 1, "checkpoints: /nowhere/at/all does not exist"),
+        (["serve", "--checkpoints", "x" * 300], {}, 1, f"checkpoints: {'x' * 300}"),
+        (["predict", "a.jpg", "--model", "x" * 300], {}, 1, f"checkpoints: {'x' * 300}"),
         (["serve", "--default-model", "x"], {}, 2, "bad setting default_model=x: no such model; there are tiny"),
         (["check", "/nowhere/at/all"], {}, 1, "/nowhere/at/all: No such file or directory"),
     ],

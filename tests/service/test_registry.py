@@ -31,6 +31,11 @@ def test_if_no_file_can_be_used_each_says_why(tmp_path: Path) -> None:
         discover(tmp_path)
 
 
+def test_a_path_that_cannot_be_looked_at_is_told() -> None:
+    with pytest.raises(NoUsableModel, match=r"^checkpoints: x+"):
+        discover(Path("x" * 300))
+
+
 @pytest.mark.parametrize("broken", ["a", "c"])
 def test_a_file_that_cannot_be_used_takes_no_models_name(tmp_path: Path, broken: str) -> None:
     save_model(tmp_path / "b.safetensors", broken)
