@@ -7,9 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -33,6 +35,21 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603  # our own command
         command(*arguments), env=environment(**variables), capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to be in time"
+        time.sleep(0.02)
+
+
+def is_listening(base: str) -> bool:
+    try:
+        httpx.get(f"{base}/healthz")
+    except httpx.ConnectError:
+        return False
+    return True
 
 
 def wait_for_readiness(base: str, process: subprocess.Popen[str], *, status: int = 200) -> None:
@@ -69,7 +86,27 @@ def serving(checkpoints: Path, *arguments: str) -> Iterator[tuple[subprocess.Pop
         process.communicate()
 
 
-def test_sigterm_lets_requests_finish_and_exits_with_zero(checkpoints: Path) -> None:
+def test_sigterm_lets_a_request_finish_and_exits_with_zero(checkpoints: Path) -> None:
+    image = plain_image()
+    with serving(checkpoints) as (process, base):
+        url = urlsplit(base)
+        connection = HTTPConnection(str(url.hostname), url.port, timeout=30)
+        connection.request("POST", "/segment", image[:20], {**PNG, "Content-Length": str(len(image))})
+        wait_until(lambda: 'segserve_in_flight{model="tiny"} 1.0' in httpx.get(f"{base}/metrics").text)
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not is_listening(base))
+        connection.send(image[20:])
+        answer = connection.getresponse()
+        mask = answer.read()
+        connection.close()
+        code = process.wait(60)
+
+    assert answer.status == 200
+    assert mask.startswith(b"\x89PNG")
+    assert code == 0
+
+
+def test_a_service_that_drains_answers_on_but_is_not_ready(checkpoints: Path) -> None:
     with serving(checkpoints, "--drain-delay", "4") as (process, base):
         answer = httpx.post(f"{base}/segment", content=plain_image(), headers=PNG)
         process.send_signal(signal.SIGTERM)
@@ -95,19 +132,21 @@ def test_sigint_exits_with_zero_and_without_a_traceback(checkpoints: Path) -> No
 
 def test_a_body_of_70_mb_is_refused_while_it_is_read(checkpoints: Path) -> None:
     with serving(checkpoints) as (process, base):
-        before = resident_bytes(process.pid)
+        before = peak_bytes(process.pid)
         answers = [
             httpx.post(f"{base}/segment", content=iter([bytes(1 << 20)] * 70), headers=PNG, timeout=30),
             httpx.post(f"{base}/segment", content=bytes(70 << 20), headers=PNG, timeout=30),
         ]
-        grown = resident_bytes(process.pid) - before
+        grown = peak_bytes(process.pid) - before
 
     assert [answer.status_code for answer in answers] == [413, 413]
     assert grown < 60 << 20
 
 
-def resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def peak_bytes(pid: int) -> int:
+    """Give the most memory that a process has ever had in use."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) << 10
 
 
 def test_a_port_in_use_is_told_in_one_line(checkpoints: Path) -> None:
