@@ -1,35 +1,51 @@
-"""Make the README's picture: a photo, its mask and the two laid over each other, side by side.
+"""Make the README's picture: photos, their masks and the two laid over each other, a row a photo.
 
-Run: ``python examples/picture.py examples/cat.jpg docs/images/example.png`` (after ``make serve`` or ``make train``).
+Run: ``python examples/picture.py docs/images/example.png examples/*.jpg``.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from service.__main__ import main as segserve
 
-GAP = 8
+WIDTH = 360
+GAP = 6
 
 
-def main(photo: Path, picture: Path) -> None:
+def main(picture: Path, photos: Sequence[Path]) -> None:
     """Have ``segserve predict`` write the files, and put them together."""
     with tempfile.TemporaryDirectory() as folder:
-        if segserve(["predict", str(photo), "--out", folder]):
+        if segserve(["predict", *map(str, photos), "--out", folder]):
             sys.exit(1)
-        files = [photo, *(Path(folder) / f"{photo.stem}_{kind}.png" for kind in ("mask", "overlay"))]
-        parts = [Image.open(file).convert("RGB") for file in files]
-    width, height = parts[0].size
-    strip = Image.new("RGB", (3 * width + 2 * GAP, height), "white")
-    for position, part in enumerate(parts):
-        strip.paste(part, (position * (width + GAP), 0))
+        rows = [
+            [
+                small(file)
+                for file in (photo, *(Path(folder, f"{photo.stem}_{kind}.png") for kind in ("mask", "overlay")))
+            ]
+            for photo in photos
+        ]
+    height = sum(row[0].height + GAP for row in rows) - GAP
+    sheet = Image.new("RGB", (3 * WIDTH + 2 * GAP, height), "white")
+    top = 0
+    for row in rows:
+        for column, part in enumerate(row):
+            sheet.paste(part, (column * (WIDTH + GAP), top))
+        top += row[0].height + GAP
     picture.parent.mkdir(parents=True, exist_ok=True)
-    strip.save(picture, optimize=True)
+    sheet.quantize(256).save(picture, optimize=True)
+
+
+def small(file: Path) -> Image.Image:
+    """Read a picture and bring it to the width of a column."""
+    image = Image.open(file).convert("RGB")
+    return image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), [Path(word) for word in sys.argv[2:]])
