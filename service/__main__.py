@@ -41,12 +41,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     from model_zoo.checkpoint import BadCheckpoint  # noqa: PLC0415  # see main
-    from service.offline import predict_files  # noqa: PLC0415  # see main
+    from service.offline import SameName, predict_files  # noqa: PLC0415  # see main
     from service.registry import NoUsableModel  # noqa: PLC0415  # see main
 
     try:
         problems = predict_files(options.images, model=options.model, out=options.out, npy=options.npy)
-    except (BadCheckpoint, NoUsableModel) as error:
+    except (SameName, BadCheckpoint, NoUsableModel) as error:
         return _complain(error)
     except OSError as error:
         return _complain(f"cannot write {error.filename or options.out}: {error.strerror}")

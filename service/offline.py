@@ -19,13 +19,19 @@ from service.registry import NoUsableModel, discover
 from service.settings import Settings
 
 
+class SameName(ValueError):
+    """Two images have the same name without their folders and suffixes, so one mask would overwrite the other."""
+
+
 def predict_files(images: Sequence[Path], *, model: Path, out: Path, npy: bool) -> list[str]:
     """Write ``NAME_mask.png``, ``NAME_overlay.png`` and, if asked, ``NAME_mask.npy`` of each image; give what failed.
 
     Raises:
+        SameName: Two images would be written to the same files.
         BadCheckpoint, NoUsableModel: The model cannot be used.
         OSError: The folder cannot be written.
     """
+    _refuse_same_names(images)
     checkpoint = verify(_only_file(model))
     out.mkdir(parents=True, exist_ok=True)
     defaults = Settings()
@@ -75,6 +81,14 @@ def describe(inspection: Inspection) -> Iterator[str]:
     for metric in header.metrics:
         where = f"{metric.dataset}, {metric.num_images} images, {metric.resolution}"
         yield f"metric        {metric.name} {metric.value:.4f} ({where})"
+
+
+def _refuse_same_names(images: Sequence[Path]) -> None:
+    first_of: dict[str, Path] = {}
+    for path in images:
+        first = first_of.setdefault(path.stem, path)
+        if first is not path:
+            raise SameName(f"{first} and {path} would both be written to {path.stem}_mask.png")
 
 
 def _only_file(path: Path) -> Path:

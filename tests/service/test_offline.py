@@ -45,6 +45,19 @@ def test_predict_goes_on_after_a_bad_image_and_tells_of_it(
     assert photo.exists()
 
 
+def test_predict_refuses_images_that_would_overwrite_each_other(
+    checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [str(tmp_path / name) for name in ("a/cat.jpg", "b/dog.jpg", "b/cat.png")]
+
+    code = main(["predict", *images, "--model", str(checkpoints), "--out", str(tmp_path / "out")])
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 1
+    assert line == f"segserve: {images[0]} and {images[2]} would both be written to cat_mask.png"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("model", ["nowhere", "empty", "rubbish.safetensors", "several"])
 def test_predict_refuses_a_bad_model_in_one_line(
     several: Path, photo: Path, capsys: pytest.CaptureFixture[str], model: str
