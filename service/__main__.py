@@ -61,7 +61,7 @@ def _check(options: argparse.Namespace) -> int:
 
     try:
         for line in check_file(options.file):
-            sys.stdout.write(line + "\n")
+            sys.stdout.write(_printable(line) + "\n")
     except BadCheckpoint as error:
         return _complain(error)
     return 0
@@ -99,8 +99,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _complain(problem: object, *, code: int = 1) -> int:
-    sys.stderr.write(f"segserve: {' '.join(str(problem).split())}\n")
+    sys.stderr.write(f"segserve: {_printable(' '.join(str(problem).split()))}\n")
     return code
+
+
+def _printable(text: str) -> str:
+    """Show as escapes what a file may hold to move a terminal's cursor, or worse."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,20 @@ def test_check_tells_what_a_checkpoint_holds(checkpoints: Path, capsys: pytest.C
         assert words in told
 
 
+def test_check_lets_no_escape_sequence_reach_the_terminal(
+    checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "odd.safetensors"
+    path.write_bytes((checkpoints / "tiny.safetensors").read_bytes())
+    rewrite_spec(path, classes=["\x1b[31mred\n", "\x9b2J", "\u202etac", "Käfer", "car"])
+
+    main(["check", str(path)])
+
+    told = capsys.readouterr().out
+    assert r"\x1b[31mred\n, \x9b2J, \u202etac, Käfer, car" in told
+    assert told.replace("\n", "").isprintable()
+
+
 def test_check_refuses_a_file_whose_spec_does_not_fit_its_network(
     checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
