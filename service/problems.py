@@ -45,8 +45,8 @@ def problem_response(error: ServiceError) -> Response:
     if error.status == 500:
         log.error("request failed", exc_info=error, extra={"problem": error.slug})
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    if error.status == 408:
-        headers["Connection"] = "close"  # or the rest of the body would be waited for
+    if error.status in {408, 413}:
+        headers["Connection"] = "close"  # or the rest of the body would be waited for, however long it is
     return _response(
         f"urn:problem-type:segserve:{error.slug}",
         error.title,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import os
@@ -10,6 +11,7 @@ import time
 from types import FrameType
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service import logs
 from service.app import create_app
@@ -42,13 +44,13 @@ def serve(settings: Settings) -> str | None:
     logs.configure(level=settings.log_level, style=settings.log_format)
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=_ImpatientProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=settings.max_connections,
+        limit_concurrency=settings.max_connections + 1,  # uvicorn refuses from this number on
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
     )
     server = _DrainingServer(config, services_of(app).registry, drain_delay=settings.drain_delay)
@@ -56,6 +58,19 @@ def serve(settings: Settings) -> str | None:
     log.info("listening", extra={"url": f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"})
     server.run(sockets=[listener])
     return reasons[0] if reasons else None
+
+
+class _ImpatientProtocol(H11Protocol):
+    """Close a connection whose first request does not come in the time that uvicorn gives to a later one."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """Begin to wait."""
+        super().connection_made(transport)
+        self.loop.call_later(self.timeout_keep_alive, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None:  # no head has come
+            self.transport.close()
 
 
 class _DrainingServer(uvicorn.Server):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 import pytest
@@ -147,6 +147,27 @@ def peak_bytes(pid: int) -> int:
     """Give the most memory that a process has ever had in use."""
     (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) << 10
+
+
+def test_as_many_connections_as_allowed_are_served_and_silent_ones_are_closed(checkpoints: Path) -> None:
+    def health() -> int:
+        return httpx.get(f"{base}/healthz").status_code
+
+    with serving(checkpoints, "--max-connections", "2") as (_, base):
+        url = urlsplit(base)
+        with connect(url) as first:
+            wait_until(lambda: health() == 200)
+            with connect(url) as second:
+                full = health()
+                closed = [first.recv(1), second.recv(1)]
+                free = health()
+
+    assert (full, free) == (503, 200)
+    assert closed == [b"", b""]
+
+
+def connect(url: SplitResult) -> socket.socket:
+    return socket.create_connection((url.hostname, url.port), timeout=30)
 
 
 def test_a_port_in_use_is_told_in_one_line(checkpoints: Path) -> None:
