@@ -5,7 +5,7 @@
   - UnknownModel 404 · NotAcceptable 406 · UnsupportedImage 415
   - BodyTooLarge 413 · ImageTooLarge 413 · BodyTooSlow 408
   - ForwardFailed 500 · ClientGone 499 (logged, never sent)
-  - QueueFull 503 · ModelNotReady 503 · ShuttingDown 503 · OutOfMemory 503 · DeadlineExceeded 504
+  - QueueFull 503 · ModelNotReady 503 · ModelFailed 503 · ShuttingDown 503 · OutOfMemory 503 · DeadlineExceeded 504
 """
 
 from __future__ import annotations
@@ -110,11 +110,18 @@ class QueueFull(ServiceError):
 
 
 class ModelNotReady(ServiceError):
-    """The model is known, but it is still loading or could not be loaded."""
+    """The model is known, but it is still loading."""
 
     status = 503
     title = "The model is not ready"
     retry_after = 5
+
+
+class ModelFailed(ServiceError):
+    """The model is known, but it could not be loaded, and will not be until the service is started anew."""
+
+    status = 503
+    title = "The model could not be loaded"
 
 
 class ShuttingDown(ServiceError):

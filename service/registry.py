@@ -19,7 +19,7 @@ from model_zoo.spec import ModelSpec
 from service.admission import Admission
 from service.batching import Batcher
 from service.devices import Device
-from service.errors import InvalidRequest, ModelNotReady, UnknownModel
+from service.errors import InvalidRequest, ModelFailed, ModelNotReady, UnknownModel
 from service.images import ImageLimits
 from service.metrics import Metrics
 from service.pipeline import Segmenter
@@ -142,12 +142,14 @@ class Registry:
         """Give what answers for a model.
 
         Raises:
-            ModelNotReady: The model is loading, or could not be loaded; or as ``find``.
+            ModelNotReady: The model is loading.
+            ModelFailed: The model could not be loaded; or as ``find``.
         """
         model = self.find(name)
+        if model.state is State.FAILED:
+            raise ModelFailed(f"model {model.candidate.name} is failed: {model.problem}")
         if model.segmenter is None:
-            why = f": {model.problem}" if model.problem else ""
-            raise ModelNotReady(f"model {model.candidate.name} is {model.state}{why}")
+            raise ModelNotReady(f"model {model.candidate.name} is {model.state}")
         return model.segmenter
 
     async def load(self) -> None:

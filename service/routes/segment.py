@@ -45,7 +45,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     **document_problems(
         errors.UnknownModel, errors.NotAcceptable, errors.BodyTooSlow, errors.BodyTooLarge, errors.ImageTooLarge,
         errors.UnsupportedImage, errors.InvalidRequest, errors.UnreadableImage, errors.ForwardFailed, errors.QueueFull,
-        errors.ModelNotReady, errors.ShuttingDown, errors.OutOfMemory, errors.DeadlineExceeded,
+        errors.ModelNotReady, errors.ModelFailed, errors.ShuttingDown, errors.OutOfMemory, errors.DeadlineExceeded,
     ),
 }  # fmt: skip
 
