@@ -71,7 +71,9 @@ class Device:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._thread, partial(work, *args, **kwargs))
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
             if self.device.type == "cuda":
                 await loop.run_in_executor(self._thread, torch.cuda.empty_cache)
             raise OutOfMemory("the device has not enough memory for this image now") from error
@@ -79,3 +81,8 @@ class Device:
     def close(self) -> None:
         """Wait for the thread to end."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory was what lacked; for a CPU's, torch has no error of its own."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)

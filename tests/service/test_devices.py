@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from service.devices import Device, available_cpus, pick_device
+from service.errors import OutOfMemory
 from service.settings import BadSetting
 
 pytestmark = pytest.mark.anyio
@@ -32,3 +33,28 @@ async def test_all_work_runs_in_one_thread_that_is_not_ours() -> None:
     assert len(threads) == 1
     assert threading.get_ident() not in threads
     assert num_threads == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
+async def test_too_little_memory_is_told_as_such(error: type[Exception]) -> None:
+    def allocate() -> None:
+        raise error
+
+    device = Device(torch.device("cpu"), num_threads=1)
+    with pytest.raises(OutOfMemory):
+        await device.run(allocate)
+    device.close()
+
+
+async def test_too_little_memory_of_a_cpu_is_told_as_such() -> None:
+    device = Device(torch.device("cpu"), num_threads=1)
+    with pytest.raises(OutOfMemory):
+        await device.run(lambda: torch.empty(1 << 50, dtype=torch.uint8))
+    device.close()
+
+
+async def test_other_errors_are_raised_as_they_are() -> None:
+    device = Device(torch.device("cpu"), num_threads=1)
+    with pytest.raises(RuntimeError, match="shape"):
+        await device.run(lambda: torch.zeros(2).reshape(3))
+    device.close()
