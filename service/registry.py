@@ -29,6 +29,9 @@ from service.settings import BadSetting, Settings
 log = logging.getLogger(__name__)
 
 
+_LONGEST_BLANK = 1024
+
+
 class NoUsableModel(ValueError):
     """There is nothing to serve; the message says where was looked and what is wrong."""
 
@@ -279,5 +282,7 @@ def _public(error: BadCheckpoint, path: Path) -> str:
 
 
 def _blank(spec: ModelSpec) -> NetworkInput:
-    side = 512 if spec.size.policy == "native" else spec.size.side
-    return network_input(Image.new("RGB", (side, side * 3 // 4)), spec)
+    """Make an image to warm up on, of the size that the model's images have or, where that is large, a smaller one."""
+    side = 512 if spec.size.policy == "native" else min(spec.size.side, _LONGEST_BLANK)
+    size = spec.size.model_copy(update={"side": side})
+    return network_input(Image.new("RGB", (side, side * 3 // 4)), spec.model_copy(update={"size": size}))

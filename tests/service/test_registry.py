@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from service.registry import NoUsableModel, discover
-from tests.service.conftest import save_model
+from model_zoo.spec import SizeRule
+from service.registry import NoUsableModel, _blank, discover
+from tests.service.conftest import SPEC, save_model
 
 
 def test_a_file_is_a_folder_of_one(checkpoints: Path) -> None:
@@ -56,3 +57,10 @@ def test_every_file_has_a_name_of_its_own(tmp_path: Path) -> None:
     names = [candidate.name for candidate in discover(tmp_path)]
 
     assert names == ["a", "a.safetensors", "3", "a.safetensors.safetensors"]
+
+
+@pytest.mark.parametrize("policy", ["native", "longest", "shortest"])
+def test_a_model_for_huge_images_is_warmed_up_on_a_smaller_one(policy: str) -> None:
+    spec = SPEC.model_copy(update={"size": SizeRule.model_validate({"policy": policy, "side": 8192})})
+
+    assert min(_blank(spec).pixels.shape[1:]) <= 1024
