@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -44,12 +44,16 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def is_listening(base: str) -> bool:
+def is_listening(url: SplitResult) -> bool:
     try:
-        httpx.get(f"{base}/healthz")
-    except httpx.ConnectError:
+        connect(url).close()
+    except ConnectionRefusedError:
         return False
     return True
+
+
+def connect(url: SplitResult) -> socket.socket:
+    return socket.create_connection((url.hostname, url.port), timeout=30)
 
 
 def wait_for_readiness(base: str, process: subprocess.Popen[str], *, status: int = 200) -> None:
@@ -90,15 +94,14 @@ def test_sigterm_lets_a_request_finish_and_exits_with_zero(checkpoints: Path) ->
     image = plain_image()
     with serving(checkpoints) as (process, base):
         url = urlsplit(base)
-        connection = HTTPConnection(str(url.hostname), url.port, timeout=30)
-        connection.request("POST", "/segment", image[:20], {**PNG, "Content-Length": str(len(image))})
-        wait_until(lambda: 'segserve_in_flight{model="tiny"} 1.0' in httpx.get(f"{base}/metrics").text)
-        process.send_signal(signal.SIGTERM)
-        wait_until(lambda: not is_listening(base))
-        connection.send(image[20:])
-        answer = connection.getresponse()
-        mask = answer.read()
-        connection.close()
+        with closing(HTTPConnection(str(url.hostname), url.port, timeout=30)) as connection:
+            connection.request("POST", "/segment", image[:20], {**PNG, "Content-Length": str(len(image))})
+            wait_until(lambda: 'segserve_in_flight{model="tiny"} 1.0' in httpx.get(f"{base}/metrics").text)
+            process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not is_listening(url))
+            connection.send(image[20:])
+            answer = connection.getresponse()
+            mask = answer.read()
         code = process.wait(60)
 
     assert answer.status == 200
@@ -164,10 +167,6 @@ def test_as_many_connections_as_allowed_are_served_and_silent_ones_are_closed(ch
 
     assert (full, free) == (503, 200)
     assert closed == [b"", b""]
-
-
-def connect(url: SplitResult) -> socket.socket:
-    return socket.create_connection((url.hostname, url.port), timeout=30)
 
 
 def test_a_port_in_use_is_told_in_one_line(checkpoints: Path) -> None:
