@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
 import uuid
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +19,7 @@ from service.problems import unexpected_response
 
 log = logging.getLogger("service.requests")
 
+_LINGER = 1.0
 _SANE_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -83,17 +86,29 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
         num_bytes = 0
 
         async def receive_counted() -> Message:
             nonlocal num_bytes
             if declared.isdecimal() and int(declared) > self._max_bytes:
+                if "expect" not in headers:  # or to receive would ask for the body
+                    await _discard(receive)
                 raise BodyTooLarge(f"body is {int(declared)} bytes, at most {self._max_bytes}")
             message = await receive()
             num_bytes += len(message.get("body", b""))
             if num_bytes > self._max_bytes:
+                await _discard(receive)
                 raise BodyTooLarge(f"body is longer than {self._max_bytes} bytes")
             return message
 
         await self._app(scope, receive_counted, send)
+
+
+async def _discard(receive: Receive) -> None:
+    """Take what still comes, for a while: a connection that is closed while its client sends may cost it the answer."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER):
+            while (await receive()).get("more_body", False):
+                pass
