@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _COMMANDS[options.command](options)
     except BadSetting as error:
         return _complain(error, code=2)
+    except BrokenPipeError:  # whoever reads the output has had enough, as ``head`` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 130
 

@@ -169,6 +169,23 @@ def test_as_many_connections_as_allowed_are_served_and_silent_ones_are_closed(ch
     assert closed == [b"", b""]
 
 
+def test_a_reader_that_has_had_enough_sees_no_traceback(checkpoints: Path) -> None:
+    process = subprocess.Popen(  # noqa: S603  # our own command
+        command("check", str(checkpoints / "tiny.safetensors")),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+
+    _, errors = process.communicate(timeout=60)
+
+    assert errors == ""
+    assert process.returncode == 1
+
+
 def test_a_port_in_use_is_told_in_one_line(checkpoints: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
