@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from service.dependencies import Services
 from service.devices import Device, pick_device
@@ -49,7 +50,7 @@ def create_app(
         await asyncio.wait({loading})
         await registry.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="segserve",
         summary="Pictures in, segmentation masks out.",
         version=_version(),

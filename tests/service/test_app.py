@@ -1,4 +1,5 @@
 import asyncio
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,6 @@ async def test_a_draining_service_answers_but_is_not_ready_and_then_takes_no_mor
 async def test_the_openapi_document_describes_answers_and_problems(serve: Serve) -> None:
     async with serve() as client:
         document = (await client.get("/openapi.json")).json()
-        docs = await client.get("/docs")
 
     segment = document["paths"]["/segment"]["post"]
     assert set(segment["requestBody"]["content"]) == {
@@ -159,7 +159,17 @@ async def test_the_openapi_document_describes_answers_and_problems(serve: Serve)
     }  # fmt: skip
     assert "HTTPValidationError" not in document["components"]["schemas"]
     assert all(name in document["components"]["schemas"] for name in references(document))
-    assert docs.status_code == 200
+
+
+async def test_the_documentation_page_needs_nothing_from_elsewhere(serve: Serve) -> None:
+    async with serve() as client:
+        page = await client.get("/docs")
+        links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        answers = [await client.get(link) for link in links]
+
+    assert len(links) == 3
+    assert all(link.startswith("/") and not link.startswith("//") for link in links)
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
 
 
 def references(part: Any) -> set[str]:  # noqa: ANN401  # JSON of any depth
