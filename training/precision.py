@@ -16,7 +16,7 @@ class _Forward(Protocol):
 def keep_depthwise_float32(network: nn.Module) -> None:
     """Take depthwise convolutions out of bfloat16 autocast on CPUs.
 
-    Their backward pass in bfloat16 is 2 to 7 times slower there than in float32 (``benchmarks/depthwise.py``), and
+    Their backward pass in bfloat16 is 2 to 6 times slower there than in float32 (``benchmarks/depthwise.py``), and
     they do so little arithmetic that lower precision has nothing to give.
     """
     for module in network.modules():
