@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from service.settings import SHIPPED_CHECKPOINTS, BadSetting, Settings, option_name, variable_name
+from service.settings import SHIPPED_CHECKPOINTS, BadSetting, Settings, is_secret, option_name, variable_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    given = {field: getattr(options, field) for field in Settings.model_fields if getattr(options, field) is not None}
+    asked = {field: getattr(options, field, None) for field in Settings.model_fields}
+    given = {field: value for field, value in asked.items() if value is not None}
     settings = Settings.read(os.environ, given)
     from service.registry import NoUsableModel  # noqa: PLC0415  # see main
     from service.server import CannotListen, serve  # noqa: PLC0415  # see main
@@ -86,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     for field, about in Settings.model_fields.items():
         default = "" if about.default is None else f" (default: {about.default})"
         told = f"{about.description}{default} [{variable_name(field)}]".replace("%", "%%")
-        serving.add_argument(option_name(field), dest=field, metavar="X", help=told)
+        flag: Any = {"nargs": "?", "const": "true"} if about.annotation is bool else {}
+        if not is_secret(field):
+            serving.add_argument(option_name(field), dest=field, metavar="X", help=told, **flag)
 
     predicting = commands.add_parser("predict", help="write the masks of image files", allow_abbrev=False)
     predicting.add_argument("images", nargs="+", type=Path, metavar="IMAGE")

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service.dependencies import Services
-from service.devices import Device, pick_device
+from service.devices import Device, pick_devices, threads_for
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestRecord
 from service.problems import add_problem_handlers
@@ -39,7 +39,8 @@ def create_app(
     """
     metrics = Metrics()
     build = _find_runtime(settings.runtime, runtimes)
-    device = Device(pick_device(settings.device), num_threads=settings.torch_threads)
+    found = pick_devices(settings.device)
+    device = Device(found[0], num_threads=threads_for(found, wanted=settings.torch_threads))
     registry = Registry(discover(settings.checkpoints), settings, metrics, device, build=build)
 
     @asynccontextmanager

@@ -2,10 +2,11 @@
 
 * ServiceError
   - InvalidRequest 422 · UnreadableImage 422
-  - UnknownModel 404 · NotAcceptable 406 · UnsupportedImage 415
+  - Unauthorized 401 · Forbidden 403 · UnknownModel 404 · NotAcceptable 406 · UnsupportedImage 415
   - BodyTooLarge 413 · ImageTooLarge 413 · BodyTooSlow 408
   - ForwardFailed 500 · ClientGone 499 (logged, never sent)
-  - QueueFull 503 · ModelNotReady 503 · ModelFailed 503 · ShuttingDown 503 · OutOfMemory 503 · DeadlineExceeded 504
+  - QueueFull 503 · ModelNotReady 503 · ModelFailed 503 · NoRoom 503 · ShuttingDown 503 · OutOfMemory 503
+  - DeviceFailed 503 · DeadlineExceeded 504
 """
 
 from __future__ import annotations
@@ -43,6 +44,20 @@ class UnreadableImage(ServiceError):
 
     status = 422
     title = "The image cannot be read"
+
+
+class Unauthorized(ServiceError):
+    """The request does not say who asks, or not rightly."""
+
+    status = 401
+    title = "The token is missing or wrong"
+
+
+class Forbidden(ServiceError):
+    """Nobody may do this here."""
+
+    status = 403
+    title = "This is switched off"
 
 
 class UnknownModel(ServiceError):
@@ -110,7 +125,7 @@ class QueueFull(ServiceError):
 
 
 class ModelNotReady(ServiceError):
-    """The model is known, but it is still loading."""
+    """The model is known, but it cannot answer yet."""
 
     status = 503
     title = "The model is not ready"
@@ -118,10 +133,18 @@ class ModelNotReady(ServiceError):
 
 
 class ModelFailed(ServiceError):
-    """The model is known, but it could not be loaded, and will not be until the service is started anew."""
+    """The model is known, but it could not be loaded, and will not be until its file changes."""
 
     status = 503
     title = "The model could not be loaded"
+
+
+class NoRoom(ServiceError):
+    """The models that are in use take all the memory that the models may have."""
+
+    status = 503
+    title = "There is no room for the model now"
+    retry_after = 5
 
 
 class ShuttingDown(ServiceError):
@@ -138,6 +161,14 @@ class OutOfMemory(ServiceError):
     status = 503
     title = "The device is out of memory"
     retry_after = 5
+
+
+class DeviceFailed(ServiceError):
+    """The device does not work any more; the process has to be replaced."""
+
+    status = 503
+    title = "The device has failed"
+    retry_after = 10
 
 
 class DeadlineExceeded(ServiceError):

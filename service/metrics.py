@@ -14,38 +14,53 @@ class Metrics:
     """Hold the collectors of one app.
 
     Labels: ``route`` is a template or ``unmatched``, ``status`` an HTTP status, ``model`` a served model's name,
-    ``outcome`` is ``ok`` or the slug of an error, ``stage`` one of decode, queue, infer, encode.
+    ``outcome`` is ``ok`` or the slug of an error, ``stage`` one of decode, queue, infer, encode, ``reason`` one of
+    evicted, idle, replaced, removed, asked, ``kind`` one of weights, peak.
     """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self.requests = Counter(
-            "segserve_requests_total", "requests answered", ["route", "status"], registry=self._registry
-        )
+        registry = CollectorRegistry()
+        self._registry = registry
+        self.requests = Counter("segserve_requests_total", "requests answered", ["route", "status"], registry=registry)
         self.request_seconds = Histogram(
-            "segserve_request_seconds",
-            "time from a request's head to the end of its answer",
-            ["route"],
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
-        self.images = Counter(
-            "segserve_images_total", "images taken in, by what became of them", ["model", "outcome"],
-            registry=self._registry,
+            "segserve_request_seconds", "time from a request's head to the end of its answer", ["route"],
+            buckets=_SECONDS, registry=registry,
         )  # fmt: skip
-        self.in_flight = Gauge("segserve_in_flight", "images in work", ["model"], registry=self._registry)
+        self.images = Counter(
+            "segserve_images_total", "images taken in, by what became of them", ["model", "outcome"], registry=registry
+        )
+        self.in_flight = Gauge("segserve_in_flight", "images in work", ["model"], registry=registry)
         self.forwarded = Counter(
-            "segserve_images_forwarded_total", "images that reached the device", ["model"], registry=self._registry
+            "segserve_images_forwarded_total", "images that reached the device", ["model"], registry=registry
         )
         self.batch_size = Histogram(
-            "segserve_batch_size", "images in a forward pass", ["model"], buckets=_IMAGES, registry=self._registry
+            "segserve_batch_size", "images in a forward pass", ["model"], buckets=_IMAGES, registry=registry
         )
         self.stage_seconds = Histogram(
-            "segserve_stage_seconds",
-            "time that an image spent in a stage",
-            ["model", "stage"],
-            buckets=_SECONDS,
-            registry=self._registry,
+            "segserve_stage_seconds", "time that an image spent in a stage", ["model", "stage"],
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self.out_of_memory = Counter(
+            "segserve_out_of_memory_total", "forward passes that the device had no memory for", ["model"],
+            registry=registry,
+        )  # fmt: skip
+        self.loads = Counter(
+            "segserve_model_loads_total", "models brought into memory, by how it ended", ["model", "outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self.swaps = Counter(
+            "segserve_model_swaps_total", "checkpoints replaced while serving, by how it ended", ["model", "outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self.unloads = Counter(
+            "segserve_model_unloads_total", "models taken out of memory, by the reason", ["model", "reason"],
+            registry=registry,
+        )  # fmt: skip
+        self.model_bytes = Gauge(
+            "segserve_model_bytes", "memory that a model holds on each device", ["model", "kind"], registry=registry
+        )
+        self.memory_budget_bytes = Gauge(
+            "segserve_memory_budget_bytes", "memory that the models may hold on each device", registry=registry
         )
 
     def expose(self) -> bytes:

@@ -203,7 +203,7 @@ class Registry:
     async def _start(self, checkpoint: Checkpoint) -> Segmenter:
         """Bring a checkpoint onto the device, run it once, and give what answers for it."""
         settings, name = self._settings, checkpoint.header.name
-        runtime = await self.device.run(self._build, checkpoint, self.device.device)
+        runtime = await self.device.run(self._build, checkpoint, self.device.device, settings)
         await self.device.run(runtime, [_blank(checkpoint.header.spec)], probabilities=True)
         return Segmenter(
             header=checkpoint.header,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
 
 import model_zoo
 
@@ -17,7 +17,10 @@ SHIPPED_CHECKPOINTS = Path(model_zoo.__file__).parent / "checkpoints"
 MOST_PIXELS = 89_478_485
 """Above this Pillow begins to refuse images in words of its own."""
 
-DeviceName = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")]
+_ONE_DEVICE = r"(cpu|cuda)(:\d{1,2})?"
+DeviceNames = Annotated[str, StringConstraints(pattern=rf"^(auto|{_ONE_DEVICE}(,{_ONE_DEVICE})*)$")]
+PrecisionName = Literal["float32", "bfloat16", "float16"]
+HexColor = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{6}$")]
 
 
 class BadSetting(ValueError):
@@ -32,24 +35,62 @@ class Settings(BaseModel):
     host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     checkpoints: Path = Field(default=SHIPPED_CHECKPOINTS, description="checkpoint file, or folder of them")
-    default_model: str | None = Field(default=None, description="model that answers when a request names none")
+    default_model: str | None = Field(default=None, description="model, or model@version, where a request names none")
+    watch_interval: float = Field(default=2.0, ge=0, le=3600, description="time between looks at the folder; 0: never")
+    strict: bool = Field(default=False, description="stop when a checkpoint found at the start cannot be served")
+    loading: Literal["eager", "lazy"] = Field(default="eager", description="load at the start, or on the first request")
+    pinned_models: str = Field(default="", description="models, or model@version, never unloaded for others; by commas")
+    idle_unload: float = Field(default=0.0, ge=0, le=1e6, description="unload a model unused for so long; 0: never")
+    min_residence: float = Field(default=5.0, ge=0, le=3600, description="time that a model keeps its memory at least")
+    memory_budget_bytes: int | None = Field(default=None, ge=1, description="memory of the models on each device")
     runtime: str = Field(default="torch", description="way to run the models")
-    device: DeviceName = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    device: DeviceNames = Field(
+        default="auto", description="auto (all GPUs, else the CPU), cpu, cuda, cuda:0,cuda:1 ..."
+    )
+    precision: str = Field(
+        default="float32", description="of the forward pass, or by device: cuda=bfloat16,cpu=float32"
+    )
+    stall_timeout: float = Field(default=120.0, gt=0, le=3600, description="time of one pass before /healthz fails")
+    broken_exit_delay: float = Field(default=30.0, ge=0, le=3600, description="time to exit once a device is broken")
     torch_threads: int | None = Field(default=None, ge=1, le=1024, description="threads of one forward pass on a CPU")
     codec_threads: int = Field(default=2, ge=1, le=256, description="threads that decode, resize and encode")
     max_batch_size: int = Field(default=8, ge=1, le=1024, description="most images in one forward pass")
     max_batch_delay: float = Field(default=0.0, ge=0, le=10, description="wait of an idle device for a fuller batch")
     max_in_flight: int = Field(default=64, ge=1, le=100_000, description="images in work per model; more are refused")
+    max_in_flight_pixels: int = Field(default=256_000_000, ge=1, le=1 << 40, description="pixels in work per model")
+    bulk_delay: float = Field(
+        default=2.0, ge=0, le=60, description="how far bulk images stand behind others in the queue"
+    )
     max_connections: int = Field(default=1000, ge=1, le=100_000, description="open connections; more are refused")
     max_body_bytes: int = Field(default=32 << 20, ge=1024, le=1 << 32, description="bytes of a request body")
     max_image_pixels: int = Field(default=25_000_000, ge=1, le=MOST_PIXELS, description="width times height")
     max_image_side: int = Field(default=16_384, ge=1, le=1 << 20, description="width, and height, of an image")
     body_timeout: float = Field(default=10.0, gt=0, le=3600, description="time for a request's body to arrive")
+    max_pending_body_bytes: int = Field(
+        default=1 << 30, ge=1024, le=1 << 40, description="bytes of all bodies arriving"
+    )
     request_timeout: float = Field(default=30.0, gt=0, le=3600, description="time from a request's head to its answer")
+    max_request_timeout: float = Field(
+        default=120.0, gt=0, le=3600, description="the most that X-Request-Timeout may ask"
+    )
     drain_delay: float = Field(default=0.0, ge=0, le=600, description="time of serving on, not ready, after SIGTERM")
     shutdown_timeout: float = Field(default=30.0, ge=1, le=3600, description="time to answer what is in flight")
+    admin_token: SecretStr | None = Field(
+        default=None, min_length=16, description="opens POST /models/...; better a file"
+    )
+    admin_token_file: Path | None = Field(default=None, description="file that holds the admin token")
+    null_batch_seconds: float = Field(default=0.0, ge=0, le=60, description="null runtime: time of a batch")
+    null_fail_color: HexColor | None = Field(
+        default=None, description="null runtime: first pixel that fails, as ff00ff"
+    )
+    null_fail_load: bool = Field(default=False, description="null runtime: no model can be loaded")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
     log_format: Literal["json", "text"] = Field(default="json", description="json for machines, text for people")
+
+    @property
+    def pinned(self) -> frozenset[str]:
+        """Give the names in ``pinned_models``."""
+        return frozenset(name.strip() for name in self.pinned_models.split(",") if name.strip())
 
     @classmethod
     def read(cls, environment: Mapping[str, str], options: Mapping[str, str]) -> Self:
@@ -81,6 +122,11 @@ def variable_name(field: str) -> str:
 def option_name(field: str) -> str:
     """Give the command line option of a field."""
     return "--" + field.replace("_", "-")
+
+
+def is_secret(field: str) -> bool:
+    """Tell whether a field may not be a command line option, for everybody on the machine can read those."""
+    return SecretStr in get_args(Settings.model_fields[field].annotation)
 
 
 def _unknown(key: str, known: list[str]) -> str:

@@ -10,14 +10,25 @@ import torch
 from model_zoo.checkpoint import Checkpoint
 from model_zoo.predict import Segmentation
 from model_zoo.preprocess import NetworkInput
+from service.settings import Settings
 
 
 class Runtime(Protocol):
     """Segment images whose ``pixels`` have one shape; called from the device's thread only."""
+
+    @property
+    def precision(self) -> str:
+        """Say in what the network computes: float32, bfloat16, float16, or none."""
+        ...
+
+    @property
+    def weights_bytes(self) -> int:
+        """Say how much of the device's memory the weights take."""
+        ...
 
     def __call__(self, inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:
         """Give one segmentation an image, in their order; ``probability_sums`` only when asked for."""
         ...
 
 
-RuntimeBuilder = Callable[[Checkpoint, torch.device], Runtime]
+RuntimeBuilder = Callable[[Checkpoint, torch.device, Settings], Runtime]

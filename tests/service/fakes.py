@@ -12,6 +12,7 @@ from model_zoo.checkpoint import Checkpoint
 from model_zoo.predict import Segmentation
 from model_zoo.preprocess import NetworkInput
 from service.runtimes.runtime import Runtime
+from service.settings import Settings
 
 POISON = 255
 
@@ -21,6 +22,9 @@ class Echo:
 
     A batch with an image whose red is ``POISON`` fails as a whole.
     """
+
+    precision = "none"
+    weights_bytes = 0
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -48,7 +52,7 @@ class Echo:
         self.busy.clear()
         self.go.clear()
 
-    def build(self, _checkpoint: Checkpoint, _device: torch.device) -> Runtime:
+    def build(self, _checkpoint: Checkpoint, _device: torch.device, _settings: Settings) -> Runtime:
         """Be the runtime of any checkpoint."""
         return self
 

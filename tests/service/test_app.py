@@ -36,7 +36,7 @@ def break_weights(path: Path) -> None:
     [
         ({"default_model": "tinny"}, "bad setting default_model=tinny: no such model; did you mean tiny?"),
         ({"default_model": "xyz"}, "no such model; there are tiny"),
-        ({"runtime": "magic"}, "bad setting runtime=magic: no such runtime, known are torch"),
+        ({"runtime": "magic"}, "bad setting runtime=magic: no such runtime, known are torch, null"),
         ({"device": "cuda:99"}, "bad setting device=cuda:99"),
     ],
 )
@@ -51,7 +51,7 @@ async def test_a_service_that_still_loads_is_alive_but_not_ready(checkpoints: Pa
     loading, go = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def slow(_checkpoint: Checkpoint, _device: torch.device) -> Runtime:
+    def slow(_checkpoint: Checkpoint, _device: torch.device, _settings: Settings) -> Runtime:
         loop.call_soon_threadsafe(loading.set)
         asyncio.run_coroutine_threadsafe(go.wait(), loop).result(20)
         return Echo()
@@ -97,7 +97,7 @@ async def test_a_broken_checkpoint_fails_alone_and_says_why(several: Path, tmp_p
 
 
 async def test_a_network_that_fails_at_warm_up_is_told_without_its_words(checkpoints: Path) -> None:
-    def broken(_checkpoint: Checkpoint, _device: torch.device) -> Runtime:
+    def broken(_checkpoint: Checkpoint, _device: torch.device, _settings: Settings) -> Runtime:
         raise RuntimeError("/secret/path")
 
     reasons: asyncio.Queue[str] = asyncio.Queue()

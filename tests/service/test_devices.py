@@ -1,26 +1,45 @@
+import asyncio
+import ctypes
 import threading
 
 import pytest
 import torch
 
-from service.devices import Device, available_cpus, pick_device
-from service.errors import OutOfMemory
+from service.devices import Device, available_cpus, pick_devices, threads_for
+from service.errors import DeviceFailed, OutOfMemory
 from service.settings import BadSetting
 
 pytestmark = pytest.mark.anyio
 
 
 def test_auto_takes_what_there_is() -> None:
-    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert pick_devices("auto")[0].type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_a_gpu_that_the_machine_has_not_is_refused() -> None:
-    with pytest.raises(BadSetting, match="device=cuda:99: this machine has"):
-        pick_device("cuda:99")
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ("cuda:99", "device=cuda:99: this machine has"),
+        ("cpu,cuda:99", "device=cuda:99: this machine has"),
+        ("cpu,cpu", "device=cpu,cpu: cpu is named twice"),
+    ],
+)
+def test_devices_that_the_machine_has_not_are_refused(names: str, told: str) -> None:
+    with pytest.raises(BadSetting, match=told):
+        pick_devices(names)
 
 
-def test_at_least_one_cpu_is_available() -> None:
+def test_devices_can_be_listed() -> None:
+    assert [str(device) for device in pick_devices("cpu:0,cpu:1")] == ["cpu:0", "cpu:1"]
+
+
+def test_devices_share_the_cpus() -> None:
+    cpu = torch.device("cpu")
+
     assert available_cpus() >= 1
+    assert threads_for([cpu], wanted=None) == available_cpus()
+    assert threads_for([cpu] * 1000, wanted=None) == 1
+    assert threads_for([cpu], wanted=7) == 7
 
 
 async def test_all_work_runs_in_one_thread_that_is_not_ours() -> None:
@@ -35,15 +54,19 @@ async def test_all_work_runs_in_one_thread_that_is_not_ours() -> None:
     assert num_threads == 1
 
 
-@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
-async def test_too_little_memory_is_told_as_such(error: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError(), RuntimeError("CUDA error: out of memory at /secret/path")]
+)
+async def test_too_little_memory_is_told_as_such(error: Exception) -> None:
     def allocate() -> None:
         raise error
 
     device = Device(torch.device("cpu"), num_threads=1)
-    with pytest.raises(OutOfMemory):
+    with pytest.raises(OutOfMemory) as caught:
         await device.run(allocate)
     device.close()
+
+    assert "secret" not in str(caught.value)
 
 
 async def test_too_little_memory_of_a_cpu_is_told_as_such() -> None:
@@ -58,3 +81,56 @@ async def test_other_errors_are_raised_as_they_are() -> None:
     with pytest.raises(RuntimeError, match="shape"):
         await device.run(lambda: torch.zeros(2).reshape(3))
     device.close()
+
+    assert device.problem is not None  # now that it is closed
+
+
+async def test_a_device_whose_thread_dies_says_so_and_answers_all_who_wait() -> None:
+    device = Device(torch.device("cpu"), num_threads=1)
+    thread, started = await device.run(threading.get_ident), threading.Event()
+
+    def endless() -> None:
+        started.set()
+        threading.Event().wait(0.05)
+        while True:
+            threading.Event().wait(0.001)
+
+    running, waiting = asyncio.create_task(device.run(endless)), asyncio.create_task(device.run(int))
+    await asyncio.to_thread(started.wait, 20)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
+    outcomes = await asyncio.wait_for(asyncio.gather(running, waiting, return_exceptions=True), 20)
+    with pytest.raises(DeviceFailed):
+        await device.run(int)
+
+    assert [type(outcome) for outcome in outcomes] == [DeviceFailed, DeviceFailed]
+    assert device.is_broken
+    assert device.problem == "the device's thread has died"
+
+
+async def test_a_device_that_is_stuck_says_so_until_it_goes_on() -> None:
+    device, go = Device(torch.device("cpu"), num_threads=1, stall_timeout=0.01), threading.Event()
+    stuck = asyncio.create_task(device.run(go.wait, 20))
+
+    async with asyncio.timeout(20):
+        while device.problem is None:  # noqa: ASYNC110  # as a probe looks
+            await asyncio.sleep(0.01)
+    told, was_broken = device.problem, device.is_broken
+    go.set()
+    await stuck
+    after = device.problem
+    device.close()
+
+    assert told == "one piece of work takes longer than 0.01 s"
+    assert not was_broken
+    assert after is None
+
+
+async def test_a_device_that_is_stuck_does_not_hold_up_the_end() -> None:
+    device, go = Device(torch.device("cpu"), num_threads=1), threading.Event()
+    stuck = asyncio.create_task(device.run(go.wait, 20))
+    await asyncio.sleep(0)
+
+    await asyncio.wait_for(asyncio.to_thread(device.close, patience=0.01), 5)
+    go.set()
+
+    assert await stuck

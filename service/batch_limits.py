@@ -1,0 +1,45 @@
+"""Keep, for each shape of network input, how many images one forward pass takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Shape = tuple[int, ...]
+"""The shape ``(C, h, w)`` of an image as a network takes it in."""
+
+_MOST_SHAPES = 256
+
+
+class BatchLimits:
+    """Hold the useful batch size of each shape on one device, and what a lack of memory taught.
+
+    ``measured`` gives the batch size from which throughput grew no more; a shape that was not measured takes that of
+    the one nearest in size. None exceeds ``max_batch_size``.
+    """
+
+    def __init__(self, max_batch_size: int, measured: Mapping[Shape, int] | None = None) -> None:
+        self._max_batch_size = max_batch_size
+        self._measured = dict(measured or {})
+        self._lowered: dict[Shape, int] = {}
+
+    def of(self, shape: Shape) -> int:
+        """Give the most images of a shape that one batch may hold; at least 1."""
+        limit = min(self._max_batch_size, self._measured_near(shape))
+        return min(limit, self._lowered.get(shape, limit))
+
+    def lower(self, shape: Shape, failed: int) -> int:
+        """Remember that ``failed`` images of a shape had no room; give the new limit, half of them."""
+        self._lowered[shape] = min(max(1, failed // 2), self.of(shape))
+        if len(self._lowered) > _MOST_SHAPES:
+            del self._lowered[next(iter(self._lowered))]
+        return self._lowered[shape]
+
+    def _measured_near(self, shape: Shape) -> int:
+        if not self._measured:
+            return self._max_batch_size
+        nearest = min(self._measured, key=lambda known: abs(_num_pixels(known) - _num_pixels(shape)))
+        return self._measured[nearest]
+
+
+def _num_pixels(shape: Shape) -> int:
+    return shape[-1] * shape[-2]

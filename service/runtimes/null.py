@@ -1,0 +1,72 @@
+"""Make masks without a network: for tests of the service, and for measuring what the service itself costs.
+
+The class of a pixel is its red value modulo the number of classes, so that every image gets a mask of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model_zoo.checkpoint import Checkpoint
+from model_zoo.predict import Segmentation
+from model_zoo.preprocess import NetworkInput
+from service.runtimes.runtime import Runtime
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NullRuntime:
+    """Take ``batch_seconds`` for a batch, and fail on one that holds an image whose first pixel is ``fail_color``."""
+
+    num_classes: int
+    batch_seconds: float
+    fail_color: tuple[int, ...] | None
+    precision: str = "none"
+    weights_bytes: int = 0
+
+    def __call__(self, inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:
+        """Give the masks of a batch."""
+        time.sleep(self.batch_seconds)
+        if self.fail_color in [tuple(item.pixels[:, 0, 0].tolist()) for item in inputs]:
+            raise RuntimeError("an image has the colour that makes the null runtime fail")
+        return [self._segment(item, probabilities=probabilities) for item in inputs]
+
+    def _segment(self, item: NetworkInput, *, probabilities: bool) -> Segmentation:
+        mask = _nearest(item.pixels[0, : item.content[0], : item.content[1]], item.size) % self.num_classes
+        counts = torch.bincount(mask.flatten(), minlength=self.num_classes)
+        return Segmentation(
+            mask, counts.double() if probabilities else torch.zeros(self.num_classes, dtype=torch.double)
+        )
+
+
+def build_null(checkpoint: Checkpoint, _device: torch.device, settings: Settings) -> Runtime:
+    """Give a runtime that knows of the checkpoint only how many classes it has.
+
+    Raises:
+        RuntimeError: The settings say that no model can be loaded.
+    """
+    log.warning("THE NULL RUNTIME MAKES MASKS WITHOUT A NETWORK", extra={"model": checkpoint.header.name})
+    if settings.null_fail_load:
+        raise RuntimeError("null_fail_load is set")
+    color = settings.null_fail_color
+    return NullRuntime(
+        checkpoint.header.spec.num_classes,
+        settings.null_batch_seconds,
+        None if color is None else tuple(bytes.fromhex(color)),
+    )
+
+
+def _nearest(plane: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize a plane ``[h, w]`` to ``size`` ``(H, W)``."""
+    rows, columns = (
+        (torch.arange(new) * old).div(new, rounding_mode="floor") for new, old in zip(size, plane.shape, strict=True)
+    )
+    return plane[rows][:, columns].contiguous()
