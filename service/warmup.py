@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
-from PIL import Image
+import torch
 
-from model_zoo.preprocess import NetworkInput, network_input
+from model_zoo.preprocess import NetworkInput, network_size, padded_size
 from model_zoo.spec import ModelSpec
 from service.batch_limits import Shape
 from service.devices import Device
+from service.errors import OutOfMemory
 from service.runtimes.runtime import Runtime
 
-_LONGEST_BLANK = 1024
+_LONGEST_SIDE = 1024
+_NATIVE_SIDE = 512
+
+_LEAST_GROWTH = 1.05
+"""A larger batch pays when it brings so many times the images a second."""
+
+_SECONDS_A_SHAPE = 2.0
+"""The most that the passes of a shape take together, beyond the one that fills the caches and one of one image."""
+
+_SECONDS_A_SIZE = 0.5
+_MOST_PASSES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +46,95 @@ async def warm_up(  # noqa: PLR0913
     device: Device,
     spec: ModelSpec,
     *,
-    max_batch_size: int,  # noqa: ARG001
-    shapes: Sequence[Shape] = (),  # noqa: ARG001
+    max_batch_size: int,
+    shapes: Sequence[Shape] = (),
     known: WarmUp | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> WarmUp:
-    """Run a model on its usual shapes; with a ``known`` measurement only once, to fill the caches."""
-    async with device.turn:
-        await device.run(runtime, [_blank(spec)], probabilities=True)
-    return known or WarmUp({}, 0)
+    """Run a model on its usual ``shapes``, or else on those of the spec, and measure it.
+
+    Every pass has a turn of its own, so that a model that serves already waits for one of them at most. With a
+    ``known`` measurement of the same checkpoint its shapes are run once, to fill the caches, and nothing is measured.
+
+    Raises:
+        OutOfMemory: One image of a shape is too much.
+    """
+    passes = _Passes(runtime, device, clock)
+    if known is not None:
+        for shape in known.batch_sizes:
+            await passes.seconds(shape, 1)
+        return known
+    usual = dict.fromkeys(shapes or usual_shapes(spec))  # padding makes some of them one
+    return WarmUp({shape: await _useful_batch_size(passes, shape, max_batch_size) for shape in usual}, peak_bytes=0)
 
 
-def _blank(spec: ModelSpec) -> NetworkInput:
-    """Make an image to warm up on, of the size that the model's images have or, where that is large, a smaller one."""
-    side = 512 if spec.size.policy == "native" else min(spec.size.side, _LONGEST_BLANK)
-    size = spec.size.model_copy(update={"side": side})
-    return network_input(Image.new("RGB", (side, side * 3 // 4)), spec.model_copy(update={"size": size}))
+def usual_shapes(spec: ModelSpec) -> list[Shape]:
+    """Give the shapes of 4:3 and 3:4 images, at the size that a network sees them or, where that is large, smaller."""
+    side = _NATIVE_SIDE if spec.size.policy == "native" else min(spec.size.side, _LONGEST_SIDE)
+    rule = spec.size.model_copy(update={"side": side})
+    channels = len(spec.input.mean)
+    landscape = (side * 3 // 4, side) if rule.policy == "native" else network_size((3 * side, 4 * side), rule)
+    height, width = padded_size(landscape, rule)
+    return [(channels, height, width), (channels, width, height)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Passes:
+    """Run blank batches on a device, one a turn."""
+
+    runtime: Runtime
+    device: Device
+    clock: Callable[[], float]
+
+    async def seconds(self, shape: Shape, size: int) -> float:
+        """Give the time of one pass; what it waited for the device is not in it."""
+        async with self.device.turn:
+            return await self.device.run(self._timed, [_blank(shape)] * size)
+
+    def _timed(self, batch: Sequence[NetworkInput]) -> float:
+        started = self.clock()
+        self.runtime(batch, probabilities=True)
+        return self.clock() - started
+
+
+async def _useful_batch_size(passes: _Passes, shape: Shape, max_batch_size: int) -> int:
+    """Give the batch size from which the images a second grow no more, or more would take too long to find out."""
+    await passes.seconds(shape, 1)  # caches and kernels are made now, so its time says nothing
+    if max_batch_size == 1:
+        return 1
+    spent, useful, throughput = 0.0, 1, 0.0
+    for size in _sizes(max_batch_size):
+        if throughput and spent + size / throughput > _SECONDS_A_SHAPE:
+            break
+        try:
+            durations = await _several(passes, shape, size)
+        except OutOfMemory:
+            break
+        spent += sum(durations)
+        found = size / median(durations[1:] or durations)  # the first of a size is slower
+        if found < _LEAST_GROWTH * throughput:
+            break
+        useful, throughput = size, found
+    return useful
+
+
+async def _several(passes: _Passes, shape: Shape, size: int) -> list[float]:
+    """Time a batch size: several times when a pass is short, once when it is long."""
+    durations: list[float] = []
+    while len(durations) < _MOST_PASSES and sum(durations) < _SECONDS_A_SIZE:
+        durations.append(await passes.seconds(shape, size))
+    return durations
+
+
+def _sizes(most: int) -> Iterator[int]:
+    """Give 1, 2, 4, 8 ... and at last ``most``."""
+    size = 1
+    while size < most:
+        yield size
+        size *= 2
+    yield most
+
+
+def _blank(shape: Shape) -> NetworkInput:
+    height, width = shape[-2:]
+    return NetworkInput(torch.zeros(shape, dtype=torch.uint8), (height, width), (height, width))
