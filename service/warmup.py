@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 from statistics import median
 
 import torch
@@ -14,6 +16,7 @@ from model_zoo.spec import ModelSpec
 from service.batch_limits import Shape
 from service.devices import Device
 from service.errors import OutOfMemory
+from service.memory import measured_peak
 from service.runtimes.runtime import Runtime
 
 _LONGEST_SIDE = 1024
@@ -65,7 +68,9 @@ async def warm_up(  # noqa: PLR0913
             await passes.seconds(shape, 1)
         return known
     usual = dict.fromkeys(shapes or usual_shapes(spec))  # padding makes some of them one
-    return WarmUp({shape: await _useful_batch_size(passes, shape, max_batch_size) for shape in usual}, peak_bytes=0)
+    batch_sizes = {shape: await _useful_batch_size(passes, shape, max_batch_size) for shape in usual}
+    largest = max(usual, key=lambda shape: batch_sizes[shape] * prod(shape))
+    return WarmUp(batch_sizes, await passes.peak_bytes(largest, batch_sizes[largest]))
 
 
 def usual_shapes(spec: ModelSpec) -> list[Shape]:
@@ -90,6 +95,13 @@ class _Passes:
         """Give the time of one pass; what it waited for the device is not in it."""
         async with self.device.turn:
             return await self.device.run(self._timed, [_blank(shape)] * size)
+
+    async def peak_bytes(self, shape: Shape, size: int) -> int:
+        """Give the most memory that a pass takes beside the weights; to measure it slows the pass."""
+        async with self.device.turn:
+            work = partial(self.runtime, [_blank(shape)] * size, probabilities=True)
+            _, peak = await self.device.run(measured_peak, self.device.device, work)
+            return peak
 
     def _timed(self, batch: Sequence[NetworkInput]) -> float:
         started = self.clock()
