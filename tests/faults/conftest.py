@@ -73,5 +73,6 @@ def tell(record_property: Callable[[str, object], None]) -> Tell:
 @pytest.fixture(scope="session")
 def ordinary(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Give a quick server that many tests use, one after the other."""
-    with serving(tmp_path_factory.mktemp("ordinary") / "server.log", checkpoints=checkpoints) as server:
+    log = tmp_path_factory.mktemp("ordinary") / "server.log"
+    with serving(log, checkpoints=checkpoints, body_timeout=3) as server:
         yield server

@@ -68,9 +68,9 @@ class Server:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return httpx.post(self.url + path, content=content, headers={"Content-Type": "image/png", **named}, timeout=60)
 
-    def wait_for(self, path: str, status: int) -> httpx.Response:
+    def wait_for(self, path: str, status: int, *, seconds: float = PATIENCE) -> httpx.Response:
         """Wait until a page has a status, and give it."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self.is_alive, f"the server ended with {self.process.returncode}: {self.log_text()}"
             with suppress(httpx.TransportError):
@@ -156,15 +156,14 @@ def launched(
     log: Path,
     *,
     command: Sequence[str] = COMMAND,
-    log_to: Path | None = None,
     **settings: object,
 ) -> Iterator[Server]:
     """Start a server with the null runtime and these settings; it may not be ready yet, or ever.
 
-    The log goes to the file ``log``, or to ``log_to`` where it is to be lost.
+    The log goes to the file ``log`` unless the command sends it elsewhere.
     """
     port = int(str(settings.get("port", 0)))
-    with (log_to or log).open("wb") as stderr:
+    with log.open("wb") as stderr:
         process = subprocess.Popen(  # noqa: S603  # our own command
             command, env=_environment({"port": 0, **settings}), stderr=stderr, start_new_session=True
         )
