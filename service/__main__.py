@@ -33,7 +33,7 @@ def _serve(options: argparse.Namespace) -> int:
     asked = {field: getattr(options, field, None) for field in Settings.model_fields}
     given = {field: value for field, value in asked.items() if value is not None}
     settings = Settings.read(os.environ, given)
-    from service.registry import NoUsableModel  # noqa: PLC0415  # see main
+    from service.catalog import NoUsableModel  # noqa: PLC0415  # see main
     from service.server import CannotListen, serve  # noqa: PLC0415  # see main
 
     try:
@@ -45,8 +45,8 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     from model_zoo.checkpoint import BadCheckpoint  # noqa: PLC0415  # see main
+    from service.catalog import NoUsableModel  # noqa: PLC0415  # see main
     from service.offline import SameName, predict_files  # noqa: PLC0415  # see main
-    from service.registry import NoUsableModel  # noqa: PLC0415  # see main
 
     try:
         problems = predict_files(options.images, model=options.model, out=options.out, npy=options.npy)

@@ -4,26 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
+from threading import Lock
 
 from service.errors import QueueFull, ShuttingDown
 
 
-class Admission:
-    """Let in at most ``limit`` images at a time, and none once it is closed."""
+class Priority(StrEnum):
+    """Say whether somebody waits for the answer, or a program that has time."""
 
-    def __init__(self, limit: int, *, on_change: Callable[[int], None] = lambda _: None) -> None:
-        self._limit = limit
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class Place:
+    """Hold what one request takes of an admission, until it is left."""
+
+    def __init__(self, pixels: _Pixels) -> None:
+        self._pixels = pixels
+        self._num_pixels = 0
+        self._is_left = False
+
+    def add_pixels(self, num_pixels: int) -> None:
+        """Count the pixels of an image that is about to be decoded; may be called from any thread.
+
+        Raises:
+            QueueFull: The images in work have as many pixels as allowed.
+        """
+        with self._pixels.lock:
+            if not self._is_left:  # or a decoder would count, and never be subtracted, after its client has gone
+                self._pixels.take(num_pixels)
+                self._num_pixels += num_pixels
+
+    def leave(self) -> None:
+        """Give everything back."""
+        with self._pixels.lock:
+            self._pixels.total -= self._num_pixels
+            self._num_pixels, self._is_left = 0, True
+
+
+class Admission:
+    """Let in at most ``max_images`` images with ``max_pixels`` pixels at a time, and none once it is closed.
+
+    Bulk images take at most half of the places, so that they never shut the others out. An image that is larger than
+    ``max_pixels`` comes in when it is alone.
+    """
+
+    def __init__(self, *, max_images: int, max_pixels: int, on_change: Callable[[int], None] = lambda _: None) -> None:
+        self._max_images = max_images
+        self._pixels = _Pixels(max_pixels)
         self._on_change = on_change
-        self._in_flight = 0
+        self._in_flight = dict.fromkeys(Priority, 0)
         self._is_open = True
 
     @property
     def in_flight(self) -> int:
         """Count the images that are in."""
-        return self._in_flight
+        return sum(self._in_flight.values())
 
-    def check(self) -> None:
-        """Do nothing if an image would be let in now.
+    def check(self, priority: Priority = Priority.INTERACTIVE) -> None:
+        """Do nothing if a request would be let in now; to be asked before its body is read.
 
         Raises:
             QueueFull: As many images as allowed are in.
@@ -31,23 +71,50 @@ class Admission:
         """
         if not self._is_open:
             raise ShuttingDown("no new work is taken, the service is about to stop")
-        if self._in_flight >= self._limit:
-            raise QueueFull(f"{self._in_flight} images are in work, at most {self._limit}")
+        self._check_room(1, priority)
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Hold a place for one image; raise as ``check`` does when there is none."""
-        self.check()
-        self._change(1)
+    def admit(self, priority: Priority = Priority.INTERACTIVE, *, num_images: int = 1) -> Iterator[Place]:
+        """Hold a place for each image of a request; whoever came before the closing still gets one.
+
+        Raises:
+            QueueFull: As many images as allowed are in.
+        """
+        self._check_room(num_images, priority)
+        place = Place(self._pixels)
+        self._change(num_images, priority)
         try:
-            yield
+            yield place
         finally:
-            self._change(-1)
+            place.leave()
+            self._change(-num_images, priority)
 
     def close(self) -> None:
         """Refuse everything from now on; what is in stays in."""
         self._is_open = False
 
-    def _change(self, by: int) -> None:
-        self._in_flight += by
-        self._on_change(self._in_flight)
+    def _check_room(self, num_images: int, priority: Priority) -> None:
+        if self.in_flight + num_images > self._max_images:
+            raise QueueFull(f"{self.in_flight} images are in work, at most {self._max_images} (max_in_flight)")
+        most_bulk = max(1, self._max_images // 2)
+        if priority is Priority.BULK and self._in_flight[priority] + num_images > most_bulk:
+            raise QueueFull(f"{self._in_flight[priority]} bulk images are in work, at most {most_bulk}")
+
+    def _change(self, by: int, priority: Priority) -> None:
+        self._in_flight[priority] += by
+        self._on_change(self.in_flight)
+
+
+class _Pixels:
+    def __init__(self, most: int) -> None:
+        self.total = 0
+        self.lock = Lock()
+        self._most = most
+
+    def take(self, num_pixels: int) -> None:
+        if self.total and self.total + num_pixels > self._most:
+            raise QueueFull(
+                f"the images in work have {self.total} pixels and this one {num_pixels},"
+                f" at most {self._most} in all (max_in_flight_pixels)"
+            )
+        self.total += num_pixels

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from service.catalog import Catalog, NoUsableModel
 from service.dependencies import Services
 from service.devices import Device, pick_devices, threads_for
+from service.images import ImageLimits
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestRecord
+from service.pipeline import Pipeline
 from service.problems import add_problem_handlers
-from service.registry import NoUsableModel, Registry, discover
-from service.routes import health, models, segment
+from service.registry import Registry
+from service.routes import admin, health, models, segment
 from service.runtimes import RUNTIMES
 from service.runtimes.runtime import RuntimeBuilder
-from service.settings import BadSetting, Settings
+from service.settings import LEAST_TOKEN, BadSetting, Settings
 
 log = logging.getLogger(__name__)
 
@@ -31,25 +35,28 @@ def create_app(
     give_up: Callable[[str], None] = lambda _: None,
     runtimes: Mapping[str, RuntimeBuilder] = RUNTIMES,
 ) -> FastAPI:
-    """Make an app that loads its models when it starts; ``give_up`` hears why if none of them can be used then.
+    """Make an app that loads its models when it starts; ``give_up`` hears why if it cannot go on.
 
     Raises:
         BadSetting: A setting names a device, runtime or model that does not exist.
-        NoUsableModel: Already the headers say that there is nothing to serve.
+        NoUsableModel: Already the headers say that there is nothing to serve, or not all that has to be.
     """
     metrics = Metrics()
-    build = _find_runtime(settings.runtime, runtimes)
-    found = pick_devices(settings.device)
-    device = Device(found[0], num_threads=threads_for(found, wanted=settings.torch_threads))
-    registry = Registry(discover(settings.checkpoints), settings, metrics, device, build=build)
+    registry = _make_registry(settings, metrics, runtimes)
+    codecs = ThreadPoolExecutor(settings.codec_threads, thread_name_prefix="codec")
+    limits = ImageLimits(settings.max_image_pixels, settings.max_image_side)
+    pipeline = Pipeline(registry, codecs, limits, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(registry, give_up), name="load models")
+        working = asyncio.create_task(_work(registry, give_up), name="load and watch models")
+        guarding = asyncio.create_task(_guard(registry, give_up, settings.broken_exit_delay), name="guard devices")
         yield
-        loading.cancel()
-        await asyncio.wait({loading})
+        working.cancel()
+        guarding.cancel()
+        await asyncio.wait({working, guarding})
         await registry.close()
+        await asyncio.to_thread(codecs.shutdown, wait=True, cancel_futures=True)
 
     app = FastAPIOffline(
         title="segserve",
@@ -58,8 +65,8 @@ def create_app(
         lifespan=lifespan,
         redoc_url=None,
     )
-    app.state.services = Services(settings, registry, metrics)
-    for module in (segment, models, health):
+    app.state.services = Services(settings, registry, pipeline, metrics, _read_admin_token(settings))
+    for module in (segment, models, admin, health):
         app.include_router(module.router)
     add_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
@@ -67,14 +74,48 @@ def create_app(
     return app
 
 
-async def _load(registry: Registry, give_up: Callable[[str], None]) -> None:
+async def _work(registry: Registry, give_up: Callable[[str], None]) -> None:
     try:
-        await registry.load()
+        await registry.start()
+        await registry.watch()
     except NoUsableModel as error:
         give_up(str(error))
     except Exception:  # our own bug; without this nobody would ever hear of it
         log.exception("loading stopped")
         give_up("loading stopped, the log says why")
+
+
+async def _guard(registry: Registry, give_up: Callable[[str], None], delay: float) -> None:
+    """Give up once a device has not worked for ``delay``, for those who replace a process only when it ends."""
+    since: float | None = None
+    while True:
+        problems = [f"device {device.name}: {device.problem}" for device in registry.devices if device.problem]
+        now = asyncio.get_running_loop().time()
+        since = (since or now) if problems else None
+        if since is not None and now - since >= delay:
+            give_up("; ".join(problems))
+            return
+        await asyncio.sleep(min(1.0, delay or 1.0))
+
+
+def _make_registry(settings: Settings, metrics: Metrics, runtimes: Mapping[str, RuntimeBuilder]) -> Registry:
+    build = _find_runtime(settings.runtime, runtimes)
+    found = pick_devices(settings.device)
+    num_threads = threads_for(found, wanted=settings.torch_threads)
+    devices = [Device(device, num_threads=num_threads, stall_timeout=settings.stall_timeout) for device in found]
+    return Registry(Catalog(settings.checkpoints), devices, settings, metrics, build=build)
+
+
+def _read_admin_token(settings: Settings) -> str | None:
+    if settings.admin_token_file is None:
+        return None if settings.admin_token is None else settings.admin_token.get_secret_value()
+    try:
+        token = settings.admin_token_file.read_text().strip()
+    except (OSError, UnicodeError) as error:
+        raise BadSetting(f"bad setting admin_token_file={settings.admin_token_file}: it cannot be read") from error
+    if len(token) < LEAST_TOKEN:
+        raise BadSetting(f"bad setting admin_token_file: {len(token)} characters, at least {LEAST_TOKEN}")
+    return token
 
 
 def _find_runtime(name: str, runtimes: Mapping[str, RuntimeBuilder]) -> RuntimeBuilder:

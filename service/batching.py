@@ -1,7 +1,8 @@
-"""Take images in one by one and send them to the device in batches.
+"""Take images in one by one and send them to the devices in batches.
 
-While the device works, the next batch gathers by itself. What is in a batch is decided only when the device is free,
-so images whose clients have gone, or whose time is over, never reach it.
+While a device works, the next batch gathers by itself. What is in a batch is decided only when a device is free, so
+images whose clients have gone, or whose time is over, never reach it; and whichever device is free first takes the
+batch, so that the least loaded one gets the most.
 """
 
 from __future__ import annotations
@@ -9,19 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Callable
+from bisect import insort
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from model_zoo.predict import Segmentation
 from model_zoo.preprocess import NetworkInput
+from service.admission import Priority
+from service.batch_limits import BatchLimits, Shape
 from service.devices import Device
-from service.errors import ForwardFailed, ServiceError, ShuttingDown
+from service.errors import DeviceFailed, ForwardFailed, OutOfMemory, ServiceError, ShuttingDown
 from service.runtimes.runtime import Runtime
 
 log = logging.getLogger(__name__)
-
-Shape = tuple[int, ...]
 
 MAX_MASK_PIXELS = 8_000_000
 """Most pixels that the masks of a batch have together; an image that has more goes alone.
@@ -29,6 +31,36 @@ MAX_MASK_PIXELS = 8_000_000
 Images that a network sees at one size may have masks of any. What is on the device cannot be called back, so a batch of
 large masks would keep everybody waiting for clients who have long gone.
 """
+
+_MOST_SHAPES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """Hold a model on one device."""
+
+    runtime: Runtime
+    device: Device
+    limits: BatchLimits
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRules:
+    """Say how batches gather: the longest wait of an idle device, and how far bulk images stand behind others.
+
+    A bulk image is taken in the order of one that came ``bulk_delay`` seconds after it, so it never waits for ever.
+    """
+
+    max_delay: float = 0.0
+    bulk_delay: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEvents:
+    """Hold who hears of the size of every batch before it is run, and of every lack of memory."""
+
+    on_batch: Callable[[int], None] = lambda _: None
+    on_out_of_memory: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +76,17 @@ class Forwarded:
 class _Waiting:
     image: NetworkInput
     needs_probabilities: bool
+    delay: float
     answer: asyncio.Future[Forwarded]
     arrival: float = field(default_factory=time.monotonic)
+
+    @property
+    def rank(self) -> float:
+        return self.arrival + self.delay
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.image.pixels.shape)
 
     @property
     def mask_pixels(self) -> int:
@@ -54,68 +95,70 @@ class _Waiting:
 
 
 class Batcher:
-    """Gather the images of one model, by the shape of their network input, into batches.
-
-    ``on_batch`` hears of the size of every batch before it is run.
-    """
+    """Gather the images of one model, by the shape of their network input, into batches for its replicas."""
 
     def __init__(
         self,
-        runtime: Runtime,
-        device: Device,
-        *,
-        max_batch_size: int,
-        max_delay: float = 0.0,
-        on_batch: Callable[[int], None] = lambda _: None,
+        replicas: Sequence[Replica],
+        rules: BatchRules = BatchRules(),  # frozen
+        events: BatchEvents = BatchEvents(),  # frozen
     ) -> None:
-        self._runtime = runtime
-        self._device = device
-        self._max_batch_size = max_batch_size
-        self._max_delay = max_delay
-        self._on_batch = on_batch
-        self._groups: dict[Shape, deque[_Waiting]] = {}
+        self.replicas = tuple(replicas)
+        self.shapes: Counter[Shape] = Counter()
+        self._rules = rules
+        self._events = events
+        self._groups: dict[Shape, list[_Waiting]] = {}
         self._arrived = asyncio.Event()
         self._is_closed = False
-        self._worker = asyncio.create_task(self._work(), name="batcher")
+        self._workers = [asyncio.create_task(self._work(replica), name="batcher") for replica in replicas]
 
-    async def forward(self, image: NetworkInput, *, needs_probabilities: bool) -> Forwarded:
+    async def forward(
+        self, image: NetworkInput, *, needs_probabilities: bool, priority: Priority = Priority.INTERACTIVE
+    ) -> Forwarded:
         """Wait for the segmentation of one image; a caller that is cancelled takes its image out of the queue.
 
         Raises:
             ForwardFailed: The network failed on this very image.
             OutOfMemory: The image does not fit into the device's memory now, not even alone.
+            DeviceFailed: All devices of the model are broken, or the image's broke while it was there.
             ShuttingDown: The batcher was closed first.
         """
         if self._is_closed:
             raise ShuttingDown("no new work is taken, the service is about to stop")
-        waiting = _Waiting(image, needs_probabilities, asyncio.get_running_loop().create_future())
-        self._groups.setdefault(tuple(image.pixels.shape), deque()).append(waiting)
+        if all(replica.device.is_broken for replica in self.replicas):
+            raise DeviceFailed("no device of this model works any more")
+        delay = self._rules.bulk_delay if priority is Priority.BULK else 0.0
+        waiting = _Waiting(image, needs_probabilities, delay, asyncio.get_running_loop().create_future())
+        insort(self._groups.setdefault(waiting.shape, []), waiting, key=lambda other: other.rank)
+        self._count_shape(waiting.shape)
         self._arrived.set()
         return await waiting.answer
 
     async def close(self) -> None:
-        """End the worker; whoever still waits is told that the service stops."""
+        """End the workers and let the model go; whoever still waits is told that the service stops."""
         self._is_closed = True
-        self._worker.cancel()
-        await asyncio.wait([self._worker])
-        for group in self._groups.values():
-            for waiting in group:
-                _fail(waiting, ShuttingDown("the service stopped before this image's turn"))
-        self._groups.clear()
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        self.replicas = ()
+        self._fail_all(ShuttingDown("the service stopped before this image's turn"))
 
-    async def _work(self) -> None:
-        while True:
-            await self._gather()
-            async with self._device.turn:
-                batch = self._take_batch()
+    async def _work(self, replica: Replica) -> None:
+        while not replica.device.is_broken:
+            await self._gather(replica)
+            async with replica.device.turn:
+                batch = [] if replica.device.is_broken else self._take_batch(replica)
                 if batch:
-                    await self._answer(batch)
+                    await self._answer(batch, replica)
+        if all(other.device.is_broken for other in self.replicas):
+            self._fail_all(DeviceFailed("no device of this model works any more"))
 
-    async def _gather(self) -> None:
+    async def _gather(self, replica: Replica) -> None:
         """Wait until a group is worth running: it is full, or its first image has waited for ``max_delay``."""
         while True:
             self._drop_abandoned()
-            if any(self._is_due(group) for group in self._groups.values()):
+            if any(self._is_due(shape, replica) for shape in self._groups):
                 return
             self._arrived.clear()
             try:
@@ -124,71 +167,96 @@ class Batcher:
             except TimeoutError:
                 pass  # the delay of the first image is over
 
-    def _take_batch(self) -> list[_Waiting]:
-        """Take the group whose first image has waited longest, among those that are due."""
+    def _take_batch(self, replica: Replica) -> list[_Waiting]:
+        """Take the group whose first image is the next in order, among those that are due."""
         self._drop_abandoned()
-        due = [shape for shape, group in self._groups.items() if self._is_due(group)]
+        due = [shape for shape in self._groups if self._is_due(shape, replica)]
         if not due:
             return []
-        group = self._groups[min(due, key=lambda shape: self._groups[shape][0].arrival)]
-        batch = [group.popleft()]
-        num_pixels = batch[0].mask_pixels
-        while group and len(batch) < self._max_batch_size:
-            num_pixels += group[0].mask_pixels
+        shape = min(due, key=lambda known: self._groups[known][0].rank)
+        group = self._groups[shape]
+        size, num_pixels = 1, group[0].mask_pixels
+        for waiting in group[1 : replica.limits.of(shape)]:
+            num_pixels += waiting.mask_pixels
             if num_pixels > MAX_MASK_PIXELS:
                 break
-            batch.append(group.popleft())
+            size += 1
+        batch, group[:size] = group[:size], []
         return batch
 
     def _drop_abandoned(self) -> None:
         for shape, group in list(self._groups.items()):
-            kept = deque(waiting for waiting in group if not waiting.answer.done())
+            kept = [waiting for waiting in group if not waiting.answer.done()]
             if kept:
                 self._groups[shape] = kept
             else:
                 del self._groups[shape]
 
-    def _is_due(self, group: deque[_Waiting]) -> bool:
-        return len(group) >= self._max_batch_size or time.monotonic() >= group[0].arrival + self._max_delay
+    def _is_due(self, shape: Shape, replica: Replica) -> bool:
+        group = self._groups[shape]
+        is_full = len(group) >= replica.limits.of(shape)
+        return is_full or time.monotonic() >= group[0].arrival + self._rules.max_delay
 
     def _patience(self) -> float | None:
         """Give the time until the next group is due, or nothing when there is none."""
         firsts = [group[0].arrival for group in self._groups.values()]
-        return max(0.0, min(firsts) + self._max_delay - time.monotonic()) if firsts else None
+        return max(0.0, min(firsts) + self._rules.max_delay - time.monotonic()) if firsts else None
 
-    async def _answer(self, batch: list[_Waiting]) -> None:
-        """Run a batch and answer all of its images, whatever happens; after a failure each is tried alone."""
+    async def _answer(self, batch: list[_Waiting], replica: Replica) -> None:
+        """Run a batch and answer all of its images: what fails is halved, until the one that fails stands alone."""
         try:
-            if await self._try(batch) or len(batch) == 1:
-                return
-            for waiting in batch:
-                if not waiting.answer.done():
-                    await self._try([waiting])
+            parts = [batch]
+            while parts:
+                part = [waiting for waiting in parts.pop() if not waiting.answer.done()]
+                if part and not await self._try(part, replica):
+                    middle = (len(part) + 1) // 2
+                    parts += [part[middle:], part[:middle]]
         finally:
             for waiting in batch:  # only when the batcher was closed on the way
                 _fail(waiting, ShuttingDown("the service stopped while this image was on the device"))
 
-    async def _try(self, batch: list[_Waiting]) -> bool:
-        """Run a batch; give whether it worked. The failure of an image that was alone is its answer."""
+    async def _try(self, batch: list[_Waiting], replica: Replica) -> bool:
+        """Run a batch; give whether all is said. If it is not, to run half of it may help."""
         started = time.monotonic()
         try:
-            self._on_batch(len(batch))
-            segmentations = await self._device.run(
-                self._runtime,
+            self._events.on_batch(len(batch))
+            segmentations = await replica.device.run(
+                replica.runtime,
                 [waiting.image for waiting in batch],
                 probabilities=any(waiting.needs_probabilities for waiting in batch),
             )
             answers = list(zip(batch, segmentations, strict=True))
         except Exception as error:  # networks fail in many ways; the callers hear of it, one by one
-            log.warning("batch failed", extra={"images": len(batch), "error": type(error).__name__})
-            if len(batch) == 1:
-                _fail(batch[0], error)
-            return False
+            return self._is_said(error, batch, replica)
         ended = time.monotonic()
         for waiting, segmentation in answers:
             if not waiting.answer.done():
                 waiting.answer.set_result(Forwarded(segmentation, started - waiting.arrival, ended - started))
         return True
+
+    def _is_said(self, error: Exception, batch: list[_Waiting], replica: Replica) -> bool:
+        """Learn from a batch's failure; it is the answer of an image that was alone, and of all on a broken device."""
+        log.warning("batch failed", extra={"images": len(batch), "error": type(error).__name__})
+        if isinstance(error, OutOfMemory):
+            self._events.on_out_of_memory()
+            limit = replica.limits.lower(batch[0].shape, failed=len(batch))
+            log.warning("batch limit lowered", extra={"shape": list(batch[0].shape), "limit": limit})
+        if len(batch) > 1 and not isinstance(error, DeviceFailed):
+            return False
+        for waiting in batch:
+            _fail(waiting, error)
+        return True
+
+    def _count_shape(self, shape: Shape) -> None:
+        self.shapes[shape] += 1
+        if len(self.shapes) > _MOST_SHAPES:
+            self.shapes = Counter(dict(self.shapes.most_common(_MOST_SHAPES // 2)))
+
+    def _fail_all(self, error: ServiceError) -> None:
+        for group in self._groups.values():
+            for waiting in group:
+                _fail(waiting, error)
+        self._groups.clear()
 
 
 def _fail(waiting: _Waiting, error: Exception) -> None:

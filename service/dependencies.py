@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Request
 
 from service.metrics import Metrics
+from service.pipeline import Pipeline
 from service.registry import Registry
 from service.settings import Settings
 
@@ -18,7 +19,9 @@ class Services:
 
     settings: Settings
     registry: Registry
+    pipeline: Pipeline
     metrics: Metrics
+    admin_token: str | None
 
 
 def services_of(app: FastAPI) -> Services:

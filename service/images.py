@@ -63,8 +63,10 @@ class ImageLimits:
     max_side: int
 
 
-def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
+def decode_image(data: bytes, limits: ImageLimits, *, on_size: Callable[[int], None] = lambda _: None) -> Image.Image:
     """Decode the first frame of an image; its bytes choose the decoder, and its header is checked before its pixels.
+
+    ``on_size`` hears how many pixels there are before they are decoded; an error that it raises is raised here.
 
     Raises:
         UnreadableImage: The bytes are no image, a broken one, or one that was made to keep its decoder busy.
@@ -82,6 +84,7 @@ def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
         _check_size(image.size, limits)
         if isinstance(image, TiffImageFile):
             _check_size(_tile_size(image), limits)
+        on_size(image.width * image.height)
         image.load()
         return upright_rgb(image)
     except UnsupportedMode as error:

@@ -10,12 +10,12 @@ import numpy as np
 from model_zoo.checkpoint import Checkpoint, Inspection, inspect, verify
 from model_zoo.predict import predict
 from model_zoo.preprocess import network_input
+from service.catalog import Catalog, NoUsableModel, refuse_if_hopeless
 from service.errors import ServiceError
 from service.images import ImageLimits, decode_image
 from service.masks.overlay import blend
 from service.masks.png import encode_png
 from service.pipeline import label
-from service.registry import NoUsableModel, discover
 from service.settings import Settings
 
 
@@ -93,7 +93,9 @@ def _refuse_same_names(images: Sequence[Path]) -> None:
 
 def _only_file(path: Path) -> Path:
     """Give the checkpoint file that is meant: the path itself, or the only one of a folder."""
-    files = [candidate.path for candidate in discover(path) if candidate.problem is None]
+    candidates = Catalog(path).candidates
+    refuse_if_hopeless(candidates)
+    files = [candidate.path for candidate in candidates if candidate.problem is None]
     if len(files) > 1:
         raise NoUsableModel(f"{path} holds {len(files)} checkpoints; name one with --model")
     return files[0]

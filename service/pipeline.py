@@ -1,6 +1,9 @@
 """Tell the story of one request: bytes in, mask out. Read this file first.
 
-bytes -decode_image-> image -network_input-> tensor -Batcher-> segmentation -Encoder-> bytes
+door -> body -> place -> model -> decode_image -> network_input -> Batcher -> Encoder -> bytes
+
+The door refuses before the body is read, the place is taken before the image is decoded, and the model is in memory
+before the image is on its way to a device. Whatever goes wrong is a ``ServiceError``, counted by its name.
 """
 
 from __future__ import annotations
@@ -17,12 +20,23 @@ import numpy as np
 from model_zoo.card import CheckpointHeader
 from model_zoo.predict import Segmentation
 from model_zoo.preprocess import NetworkInput, network_input
-from service.admission import Admission
-from service.batching import Batcher
+from service.admission import Place, Priority
 from service.errors import DeadlineExceeded, ServiceError
 from service.images import ImageLimits, decode_image
 from service.masks.encoder import Encoder, LabelledMask
 from service.metrics import Metrics
+from service.models import Model
+from service.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Hold what a client asks for; ``deadline`` is of the event loop's clock."""
+
+    encoder: Encoder
+    deadline: float
+    model: str | None = None
+    priority: Priority = Priority.INTERACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +46,44 @@ class Answer:
     content: bytes
     media_type: str
     model: str
+    version: str
     seconds: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Segmenter:
-    """Hold one served model, ready to answer."""
+class Pipeline:
+    """Lead requests from their bytes to their masks."""
 
-    header: CheckpointHeader
-    batcher: Batcher
-    admission: Admission
-    codecs: ThreadPoolExecutor
-    limits: ImageLimits
-    metrics: Metrics
+    def __init__(self, registry: Registry, codecs: ThreadPoolExecutor, limits: ImageLimits, metrics: Metrics) -> None:
+        self._registry = registry
+        self._codecs = codecs
+        self._limits = limits
+        self._metrics = metrics
 
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Hold a place for one image, from before its bytes are read until it is answered; count what becomes of it.
+    def check_door(self, name: str | None, priority: Priority = Priority.INTERACTIVE) -> Model:
+        """Give the model that a request is for, if it would be let in now; nothing is held yet.
 
         Raises:
-            QueueFull, ShuttingDown: As ``Admission.admit``.
+            ServiceError: As ``Registry.find``, ``Registry.check`` and ``Admission.check``.
         """
+        model = self._registry.find(name)
+        self._registry.check(model)
+        model.admission.check(priority)
+        return model
+
+    @contextmanager
+    def visit(self, wish: Wish) -> Iterator[Model]:
+        """Find the model of a request and keep it from going until the request is answered; count what becomes of it.
+
+        Raises:
+            ServiceError: As ``check_door``.
+        """
+        model = self._registry.find(wish.model)
         outcome = "failed"
         try:
-            with self.admission.admit():
-                yield
+            with model.visitors.held():
+                self._registry.check(model)
+                model.admission.check(wish.priority)
+                yield model
             outcome = "ok"
         except ServiceError as error:
             outcome = error.slug
@@ -65,25 +92,28 @@ class Segmenter:
             outcome = "client-gone"
             raise
         finally:
-            self.metrics.images.labels(self.header.name, outcome).inc()
+            self._metrics.images.labels(model.name, outcome).inc()
 
-    async def segment(self, data: bytes, encoder: Encoder, *, deadline: float) -> Answer:
-        """Decode an image, have it segmented and encode its mask, all before ``deadline`` (of the loop's clock).
+    async def segment(self, data: bytes, model: Model, wish: Wish) -> Answer:
+        """Decode an image, have it segmented and encode its mask, all before the wish's deadline.
 
-        To be called with a place in hand (``admit``). Cancelling this takes the image out of whatever it waits for.
+        To be called during a ``visit``. Cancelling this takes the image out of whatever it waits for.
 
         Raises:
             ServiceError: What went wrong, in words for the client.
         """
         loop = asyncio.get_running_loop()
-        with _before(deadline):
-            async with asyncio.timeout_at(deadline):
+        with _before(wish.deadline), model.admission.admit(wish.priority) as place:
+            async with asyncio.timeout_at(wish.deadline), self._registry.hold(model) as segmenter:
+                header = segmenter.header
                 started = time.monotonic()
-                image = await loop.run_in_executor(self.codecs, self._read, data)
+                image = await loop.run_in_executor(self._codecs, self._read, data, header, place)
                 decoded = time.monotonic()
-                forwarded = await self.batcher.forward(image, needs_probabilities=encoder.needs_probabilities)
+                forwarded = await segmenter.batcher.forward(
+                    image, needs_probabilities=wish.encoder.needs_probabilities, priority=wish.priority
+                )
                 returned = time.monotonic()
-                content = await loop.run_in_executor(self.codecs, self._write, forwarded.segmentation, encoder)
+                content = await loop.run_in_executor(self._codecs, _write, forwarded.segmentation, header, wish.encoder)
                 encoded = time.monotonic()
         seconds = {
             "decode": decoded - started,
@@ -92,19 +122,11 @@ class Segmenter:
             "encode": encoded - returned,
         }
         for stage, duration in seconds.items():
-            self.metrics.stage_seconds.labels(self.header.name, stage).observe(duration)
-        return Answer(content, encoder.media_type, self.header.name, seconds)
+            self._metrics.stage_seconds.labels(header.name, stage).observe(duration)
+        return Answer(content, wish.encoder.media_type, header.name, header.version, seconds)
 
-    async def close(self) -> None:
-        """Let nobody in any more, and answer whoever still waits."""
-        self.admission.close()
-        await self.batcher.close()
-
-    def _read(self, data: bytes) -> NetworkInput:
-        return network_input(decode_image(data, self.limits), self.header.spec)
-
-    def _write(self, segmentation: Segmentation, encoder: Encoder) -> bytes:
-        return encoder.encode(label(segmentation, self.header))
+    def _read(self, data: bytes, header: CheckpointHeader, place: Place) -> NetworkInput:
+        return network_input(decode_image(data, self._limits, on_size=place.add_pixels), header.spec)
 
 
 def label(segmentation: Segmentation, header: CheckpointHeader) -> LabelledMask:
@@ -116,6 +138,10 @@ def label(segmentation: Segmentation, header: CheckpointHeader) -> LabelledMask:
         palette=header.spec.palette,
         probability_sums=segmentation.probability_sums.tolist(),
     )
+
+
+def _write(segmentation: Segmentation, header: CheckpointHeader, encoder: Encoder) -> bytes:
+    return encoder.encode(label(segmentation, header))
 
 
 @contextmanager

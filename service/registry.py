@@ -1,118 +1,70 @@
-"""Keep the served models: find their checkpoints, load, verify and warm them up, and close them again."""
+"""Keep the served models by name: which there are, and who answers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from difflib import get_close_matches
-from enum import StrEnum
-from pathlib import Path
 
-from PIL import Image
-
-from model_zoo.checkpoint import SUFFIX, BadCheckpoint, Checkpoint, Inspection, inspect, verify
-from model_zoo.preprocess import NetworkInput, network_input
-from model_zoo.spec import ModelSpec
 from service.admission import Admission
-from service.batching import Batcher
+from service.catalog import Candidate, Catalog, NoUsableModel, examine, refuse_if_hopeless
 from service.devices import Device
-from service.errors import InvalidRequest, ModelFailed, ModelNotReady, UnknownModel
-from service.images import ImageLimits
+from service.errors import DeviceFailed, InvalidRequest, ModelFailed, ModelNotReady, UnknownModel
+from service.loading import Loader
 from service.metrics import Metrics
-from service.pipeline import Segmenter
+from service.models import Model, State
+from service.residency import Residency
 from service.runtimes.runtime import RuntimeBuilder
+from service.segmenter import Segmenter
 from service.settings import BadSetting, Settings
+from service.succession import Succession
 
 log = logging.getLogger(__name__)
 
 
-_LONGEST_BLANK = 1024
-
-
-class NoUsableModel(ValueError):
-    """There is nothing to serve; the message says where was looked and what is wrong."""
-
-
-class State(StrEnum):
-    """Say where a model is in its life."""
-
-    LOADING = "loading"
-    READY = "ready"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Hold a checkpoint file that was found, and what its header says or why it cannot be used."""
-
-    path: Path
-    name: str
-    inspection: Inspection | None = None
-    problem: str | None = None
-
-
-@dataclass(slots=True)
-class Model:
-    """Hold a model of the registry; ``problem`` says in public words why it has failed."""
-
-    candidate: Candidate
-    state: State
-    problem: str | None = None
-    segmenter: Segmenter | None = None
-
-
-def discover(path: Path) -> list[Candidate]:
-    """Read the headers of a checkpoint file, or of all in a folder, by file name.
-
-    Raises:
-        NoUsableModel: The path does not exist or cannot be read, the folder is empty, or no file is a checkpoint.
-    """
-    candidates = _name_apart([_examine(file) for file in _find(path)])
-    refuse_if_hopeless([(candidate.path, candidate.problem) for candidate in candidates])
-    return candidates
-
-
-def refuse_if_hopeless(problems: Sequence[tuple[Path, str | None]]) -> None:
-    """Do nothing while any file is free of problems.
-
-    Raises:
-        NoUsableModel: All have one; the message holds them.
-    """
-    if all(problem is not None for _, problem in problems):
-        told = "; ".join(f"{path}: {problem}" for path, problem in problems)
-        raise NoUsableModel(f"checkpoints: none can be used: {told}")
-
-
 class Registry:
-    """Hold the models by name; ``load`` brings them up, one after the other. No thread is started before it.
+    """Hold the models; ``start`` brings them up, and ``watch`` follows the folder that they come from.
+
+    Models are kept by ``name@version``; a name alone means its newest version that can answer. No thread is started
+    before ``start``.
 
     Raises:
-        BadSetting: The settings name a default model that does not exist.
+        BadSetting: The settings name a model that does not exist.
+        NoUsableModel: There is nothing to serve.
     """
 
     def __init__(
         self,
-        candidates: Sequence[Candidate],
+        catalog: Catalog,
+        devices: Sequence[Device],
         settings: Settings,
         metrics: Metrics,
-        device: Device,
         *,
         build: RuntimeBuilder,
     ) -> None:
+        self.devices = tuple(devices)
+        self.models: dict[str, Model] = {}
+        self._catalog = catalog
         self._settings = settings
         self._metrics = metrics
-        self.device = device
-        self._codecs = ThreadPoolExecutor(settings.codec_threads, thread_name_prefix="codec")
-        self._build = build
+        self._residency = Residency(Loader(devices, settings, metrics, build=build), settings, metrics)
+        self._succession = Succession(
+            self.models, self._residency, metrics, welcome=self._welcome, is_eager=settings.loading == "eager"
+        )
+        self._has_started = False
         self._is_draining = False
-        self.models = {
-            candidate.name: Model(candidate, State.FAILED if candidate.problem else State.LOADING, candidate.problem)
-            for candidate in candidates
-        }
-        self.default = self._choose_default()
+        self._is_closed_to_all = False
+        for candidate in catalog.candidates:
+            self._welcome(candidate)
+        if not catalog.is_folder:
+            refuse_if_hopeless(catalog.candidates)
+        if settings.strict:
+            self._refuse_problems()
+        self._default = self._choose_default()
+        for name in settings.pinned:
+            self._check_known(name, "pinned_models")
 
     @property
     def is_draining(self) -> bool:
@@ -120,51 +72,126 @@ class Registry:
         return self._is_draining
 
     @property
+    def has_started(self) -> bool:
+        """Whether all models found at the start have been tried."""
+        return self._has_started
+
+    @property
     def is_ready(self) -> bool:
-        """Whether requests are welcome: nothing is loading, the default model (or else any) is ready, no drain."""
-        states = [model.state for model in self.models.values()]
-        wanted = states if self.default is None else [self.models[self.default].state]
-        return State.READY in wanted and State.LOADING not in states and not self._is_draining
+        """Whether requests are welcome: it runs, a device works, the default model (or any) answers."""
+        if not self._has_started or self._is_draining or self.device_problem is not None:
+            return False
+        default = self.default
+        wanted = [default] if default is not None else list(self.models.values())
+        return any(model.is_usable for model in wanted)
+
+    @property
+    def default(self) -> Model | None:
+        """Give the model that answers when a request names none."""
+        versions = [] if self._default is None else self._versions(self._default)
+        return versions[0] if versions else None
+
+    @property
+    def device_problem(self) -> str | None:
+        """Say what is wrong with the devices, if none of them works."""
+        problems = [device.problem for device in self.devices]
+        return None if None in problems else f"{self.devices[0].name}: {problems[0]}"
 
     def find(self, name: str | None) -> Model:
-        """Give the model of that name, or the default one.
+        """Give the model of a name, with or without ``@version``, or the default one.
 
         Raises:
             UnknownModel: There is none of that name.
             InvalidRequest: No name was given, and there are several models and no default.
         """
-        known = ", ".join(self.models)
-        chosen = name if name is not None else self.default
-        if chosen is None:
+        known = ", ".join(self.models) or "none"
+        if name is None and self._default is None:
             raise InvalidRequest(f"several models are served and none is the default; name one of {known}")
-        if chosen not in self.models:
-            raise UnknownModel(f"no model {chosen[:100]!r}, served are {known}")
-        return self.models[chosen]
+        wanted = name or self._default or ""
+        versions = self._versions(wanted)
+        if not versions:
+            raise UnknownModel(f"no model {wanted[:100]!r}, served are {known}")
+        return versions[0]
 
-    def segmenter(self, name: str | None) -> Segmenter:
-        """Give what answers for a model.
+    def check(self, model: Model) -> None:
+        """Do nothing if a request for a model has a chance to be answered; its admission has a say of its own.
 
         Raises:
-            ModelNotReady: The model is loading.
-            ModelFailed: The model could not be loaded; or as ``find``.
+            ModelFailed: The model could not be loaded.
+            ModelNotReady: The service is still loading its first models, this one among them.
+            DeviceFailed: No device works.
         """
-        model = self.find(name)
+        is_early = not self._has_started and self._settings.loading == "eager"
+        if is_early and model.state in {State.UNLOADED, State.LOADING}:
+            raise ModelNotReady(f"model {model.key} is loading")
+        if (problem := self.device_problem) is not None:
+            raise DeviceFailed(f"no device works: {problem}")
         if model.state is State.FAILED:
-            raise ModelFailed(f"model {model.candidate.name} is failed: {model.problem}")
-        if model.segmenter is None:
-            raise ModelNotReady(f"model {model.candidate.name} is {model.state}")
-        return model.segmenter
+            raise ModelFailed(f"model {model.key} is failed: {model.problem}")
 
-    async def load(self) -> None:
-        """Load what was found. One that fails says why and leaves the others alone.
+    @asynccontextmanager
+    async def hold(self, model: Model) -> AsyncIterator[Segmenter]:
+        """Have a model in memory for as long as it is needed.
 
         Raises:
-            NoUsableModel: None is left.
+            ServiceError: As ``Residency.bring``.
         """
-        for model in self.models.values():
-            if model.state is State.LOADING:
-                await self._load(model)
-        refuse_if_hopeless([(model.candidate.path, model.problem) for model in self.models.values()])
+        while (segmenter := model.segmenter) is None:
+            await self._residency.bring(model)
+        with segmenter.held():
+            yield segmenter
+
+    async def start(self) -> None:
+        """Load what was found, as far as there is room. One that fails says why and leaves the others alone.
+
+        Raises:
+            NoUsableModel: The settings are strict, and one has failed.
+        """
+        await self._succession.load_all()
+        self._has_started = True
+        if self._settings.strict:
+            self._refuse_problems()
+
+    async def watch(self) -> None:
+        """Follow the changes of the checkpoint folder, and unload what is idle, until cancelled."""
+        interval = self._settings.watch_interval
+        while True:
+            await asyncio.sleep(interval or 1.0)
+            for model in self._residency.idle_models():
+                self._succession.drop(model, "idle")
+            if interval:
+                await self._look()
+
+    async def load(self, model: Model) -> None:
+        """Bring a model into memory as an operator asks.
+
+        Raises:
+            ServiceError: As ``Residency.bring``.
+        """
+        model.is_withheld, model.retry_at = False, 0.0
+        await self._residency.bring(model)
+
+    async def unload(self, model: Model) -> None:
+        """Take a model out of memory as an operator asks; it stays out until it is loaded again."""
+        model.is_withheld = True
+        if model.loading is not None:
+            await asyncio.wait([model.loading])
+        await self._residency.drop(model, "asked")
+
+    async def reload(self, model: Model) -> None:
+        """Read a model's file anew and let it answer.
+
+        Raises:
+            ModelFailed: The file cannot serve; what served before goes on.
+            ServiceError: As ``Residency.bring``.
+        """
+        candidate = await asyncio.to_thread(examine, model.newest.path)
+        if candidate.problem is None and candidate.key != model.key:
+            raise ModelFailed(f"the file of model {model.key} now holds {candidate.key}")
+        await self._succession.replace(model, candidate)
+        if model.rejected is not None:
+            raise ModelFailed(f"model {model.key} goes on as before: {model.rejected}")
+        await self.load(model)
 
     def drain(self) -> None:
         """Say from now on that the service is not ready; requests are still answered."""
@@ -172,117 +199,68 @@ class Registry:
 
     def close_admission(self) -> None:
         """Take no more requests; those that are in are still answered."""
-        self._is_draining = True
+        self._is_draining = self._is_closed_to_all = True
         for model in self.models.values():
-            if model.segmenter is not None:
-                model.segmenter.admission.close()
+            model.admission.close()
 
     async def close(self) -> None:
         """Answer whoever waits, and wait for all threads to end."""
         self.close_admission()
-        for model in self.models.values():
-            if model.segmenter is not None:
-                await model.segmenter.close()
-        await asyncio.to_thread(self._codecs.shutdown, wait=True, cancel_futures=True)
-        await asyncio.to_thread(self.device.close)
+        await self._succession.close()
+        await self._residency.close()
+        for device in self.devices:
+            await asyncio.to_thread(device.close)
 
-    async def _load(self, model: Model) -> None:
-        path, name = model.candidate.path, model.candidate.name
+    async def _look(self) -> None:
         try:
-            checkpoint = await asyncio.to_thread(verify, path)
-            model.segmenter = await self._start(checkpoint)
-            model.state = State.READY
-            log.info("model ready", extra={"model": name, "device": str(self.device.device)})
-        except BadCheckpoint as error:
-            model.state, model.problem = State.FAILED, _public(error, path)
-            log.error("model failed", extra={"model": name, "problem": model.problem})  # noqa: TRY400  # says it all
-        except Exception:  # whatever a network does when it is built or run; /models and the log tell of it
-            model.state, model.problem = State.FAILED, "it could not be loaded, the log says why"
-            log.exception("model failed", extra={"model": name})
+            found = await asyncio.to_thread(self._catalog.look)
+        except NoUsableModel as error:  # a folder that cannot be read now says nothing about the models that serve
+            log.warning("checkpoints cannot be looked at", extra={"problem": str(error)})
+        else:
+            self._succession.follow(found)
+            self._default = self._default or self._only_name()
 
-    async def _start(self, checkpoint: Checkpoint) -> Segmenter:
-        """Bring a checkpoint onto the device, run it once, and give what answers for it."""
-        settings, name = self._settings, checkpoint.header.name
-        runtime = await self.device.run(self._build, checkpoint, self.device.device, settings)
-        await self.device.run(runtime, [_blank(checkpoint.header.spec)], probabilities=True)
-        return Segmenter(
-            header=checkpoint.header,
-            batcher=Batcher(
-                runtime,
-                self.device,
-                max_batch_size=settings.max_batch_size,
-                max_delay=settings.max_batch_delay,
-                on_batch=self._batch_counter(name),
-            ),
-            admission=Admission(settings.max_in_flight, on_change=self._metrics.in_flight.labels(name).set),
-            codecs=self._codecs,
-            limits=ImageLimits(settings.max_image_pixels, settings.max_image_side),
-            metrics=self._metrics,
+    def _welcome(self, candidate: Candidate) -> Model:
+        """Make a model of a file, not loaded yet."""
+        settings = self._settings
+        admission = Admission(
+            max_images=settings.max_in_flight,
+            max_pixels=settings.max_in_flight_pixels,
+            on_change=self._metrics.in_flight.labels(candidate.name).set,
         )
+        if self._is_closed_to_all:
+            admission.close()
+        state = State.UNLOADED if candidate.problem is None else State.FAILED
+        model = Model(candidate, candidate, admission, state, candidate.problem)
+        model.is_pinned = bool({model.name, model.key} & settings.pinned)
+        self.models[model.key] = model
+        return model
 
-    def _batch_counter(self, name: str) -> Callable[[int], None]:
-        def count(size: int) -> None:
-            self._metrics.batch_size.labels(name).observe(size)
-            self._metrics.forwarded.labels(name).inc(size)
+    def _versions(self, name: str) -> list[Model]:
+        """Give the models that a name means, the best first: one that can answer, the newest of those."""
+        if name in self.models:
+            return [self.models[name]]
+        versions = [model for model in self.models.values() if model.name == name]
+        return sorted(versions, key=lambda model: (model.can_answer_now, model.is_usable, model.age), reverse=True)
 
-        return count
+    def _refuse_problems(self) -> None:
+        told = [f"{model.candidate.path}: {model.problem}" for model in self.models.values() if model.problem]
+        if told:
+            raise NoUsableModel(f"checkpoints: strict, and these cannot be served: {'; '.join(told)}")
 
     def _choose_default(self) -> str | None:
         wanted = self._settings.default_model
         if wanted is None:
-            usable = [name for name, model in self.models.items() if model.problem is None]
-            return usable[0] if len(usable) == 1 else None
-        if wanted not in self.models:
-            nearest = get_close_matches(wanted, self.models, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(self.models)}"
-            raise BadSetting(f"bad setting default_model={wanted}: no such model; {hint}")
+            return self._only_name()
+        self._check_known(wanted, "default_model")
         return wanted
 
+    def _only_name(self) -> str | None:
+        names = {model.name for model in self.models.values() if model.candidate.problem is None}
+        return names.pop() if len(names) == 1 else None
 
-def _find(path: Path) -> list[Path]:
-    try:
-        if not path.exists():
-            raise NoUsableModel(f"checkpoints: {path} does not exist")
-        files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
-    except OSError as error:
-        raise NoUsableModel(f"checkpoints: {path}: {error.strerror}") from error
-    if not files:
-        raise NoUsableModel(f"checkpoints: there is no *{SUFFIX} file in {path}")
-    return files
-
-
-def _examine(file: Path) -> Candidate:
-    try:
-        inspection = inspect(file)
-    except BadCheckpoint as error:
-        return Candidate(file, file.stem, problem=_public(error, file))
-    return Candidate(file, inspection.header.name, inspection)
-
-
-def _name_apart(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Give each a name of its own: the first that can be used has its model's, the others spare ones."""
-    named: dict[str, Candidate] = {}
-    for candidate in candidates:
-        if candidate.problem is None:
-            named.setdefault(candidate.name, candidate)
-    for candidate in candidates:
-        if named.get(candidate.name) is candidate:
-            continue
-        spare = candidate.path.stem
-        while spare in named:
-            spare += SUFFIX
-        problem = candidate.problem or f"another file already has a model named {candidate.name}"
-        named[spare] = replace(candidate, name=spare, problem=problem)
-    return sorted(named.values(), key=lambda candidate: candidate.path)
-
-
-def _public(error: BadCheckpoint, path: Path) -> str:
-    """Give an error's message without the folder that the file is in."""
-    return str(error).removeprefix(f"{path}: ").replace(str(path), path.name)
-
-
-def _blank(spec: ModelSpec) -> NetworkInput:
-    """Make an image to warm up on, of the size that the model's images have or, where that is large, a smaller one."""
-    side = 512 if spec.size.policy == "native" else min(spec.size.side, _LONGEST_BLANK)
-    size = spec.size.model_copy(update={"side": side})
-    return network_input(Image.new("RGB", (side, side * 3 // 4)), spec.model_copy(update={"size": size}))
+    def _check_known(self, name: str, setting: str) -> None:
+        if not self._versions(name):
+            nearest = get_close_matches(name, [model.name for model in self.models.values()], n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(self.models)}"
+            raise BadSetting(f"bad setting {setting}={name}: no such model; {hint}")

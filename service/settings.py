@@ -17,6 +17,9 @@ SHIPPED_CHECKPOINTS = Path(model_zoo.__file__).parent / "checkpoints"
 MOST_PIXELS = 89_478_485
 """Above this Pillow begins to refuse images in words of its own."""
 
+LEAST_TOKEN = 16
+"""Characters of a token that nobody guesses."""
+
 _ONE_DEVICE = r"(cpu|cuda)(:\d{1,2})?"
 DeviceNames = Annotated[str, StringConstraints(pattern=rf"^(auto|{_ONE_DEVICE}(,{_ONE_DEVICE})*)$")]
 PrecisionName = Literal["float32", "bfloat16", "float16"]
@@ -76,7 +79,7 @@ class Settings(BaseModel):
     drain_delay: float = Field(default=0.0, ge=0, le=600, description="time of serving on, not ready, after SIGTERM")
     shutdown_timeout: float = Field(default=30.0, ge=1, le=3600, description="time to answer what is in flight")
     admin_token: SecretStr | None = Field(
-        default=None, min_length=16, description="opens POST /models/...; better a file"
+        default=None, min_length=LEAST_TOKEN, description="opens POST /models/...; better a file"
     )
     admin_token_file: Path | None = Field(default=None, description="file that holds the admin token")
     null_batch_seconds: float = Field(default=0.0, ge=0, le=60, description="null runtime: time of a batch")

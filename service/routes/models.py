@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -9,8 +11,9 @@ from model_zoo.card import Metric
 from model_zoo.spec import InputRule, ModelSpec, SizeRule
 from service.dependencies import WithServices
 from service.errors import InvalidRequest, UnknownModel
+from service.models import Model, State
 from service.problems import document_problems
-from service.registry import Model, Registry, State
+from service.registry import Registry
 
 router = APIRouter(tags=["models"])
 
@@ -23,12 +26,20 @@ class ClassEntry(BaseModel):
     color: str = Field(examples=["#400080"])
 
 
+class Memory(BaseModel):
+    """Say what a model holds of each device: its weights, and beside them the most during a pass, as measured."""
+
+    weights_bytes: int
+    peak_bytes: int
+
+
 class BareEntry(BaseModel):
     """Say how a model is; all that can be told of a file whose header could not be read."""
 
     name: str = Field(examples=["voc"])
     state: State
-    problem: str | None = Field(default=None, description="why it failed")
+    problem: str | None = Field(default=None, description="why it could not be loaded")
+    rejected: str | None = Field(default=None, description="why a newer file did not take its place")
     is_default: bool
 
 
@@ -39,8 +50,13 @@ class ModelEntry(BareEntry):
     description: str
     architecture: str = Field(examples=["deeplabv3plus"])
     parameters: int = Field(examples=[4_300_000])
-    device: str = Field(examples=["cpu"])
-    dtype: str = Field(examples=["float32"])
+    devices: list[str] = Field(description="where it is in memory", examples=[["cuda:0", "cuda:1"]])
+    dtype: str | None = Field(description="what it computes in, where it is in memory", examples=["float32"])
+    dtype_note: str | None = Field(default=None, description="why this is not what was asked for")
+    memory: Memory | None = Field(default=None, description="as measured when it was last loaded")
+    batch_sizes: dict[str, int] = Field(description="images of a batch, by height and width of the network input")
+    num_loads: int = Field(description="how often it was brought into memory")
+    pinned: bool
     label_space: str = Field(examples=["voc"])
     classes: list[ClassEntry]
     input: InputRule
@@ -58,35 +74,62 @@ class ModelList(BaseModel):
 async def list_models(services: WithServices) -> ModelList:
     """List the served models."""
     registry = services.registry
-    return ModelList(models=[_entry(model, registry) for model in registry.models.values()])
+    return ModelList(models=[describe(model, registry) for model in registry.models.values()])
 
 
 @router.get("/models/{name}", responses=document_problems(UnknownModel, InvalidRequest))
 async def show_model(name: str, services: WithServices) -> ModelEntry | BareEntry:
     """Show one model."""
-    return _entry(services.registry.find(name), services.registry)
+    return describe(services.registry.find(name), services.registry)
 
 
-def _entry(model: Model, registry: Registry) -> ModelEntry | BareEntry:
-    name, inspection = model.candidate.name, model.candidate.inspection
-    bare = BareEntry(name=name, state=model.state, problem=model.problem, is_default=name == registry.default)
+def describe(model: Model, registry: Registry) -> ModelEntry | BareEntry:
+    """Tell what is known of a model."""
+    bare = BareEntry(
+        name=model.name,
+        state=model.state,
+        problem=model.problem,
+        rejected=model.rejected,
+        is_default=model is registry.default,
+    )
+    inspection = model.candidate.inspection
     if inspection is None:
         return bare
     header = inspection.header
     return ModelEntry(
         **dict(bare),
+        **_describe_residence(model),
         version=header.version,
         description=header.description,
         architecture=header.spec.architecture,
         parameters=inspection.num_parameters,
-        device=str(registry.device.device),
-        dtype="float32",
+        num_loads=model.num_loads,
+        pinned=model.is_pinned,
         label_space=header.spec.label_space,
         classes=_classes(header.spec),
         input=header.spec.input,
         size=header.spec.size,
         metrics=list(header.metrics),
     )
+
+
+def _describe_residence(model: Model) -> dict[str, Any]:
+    """Tell how a model is in memory, or was when it was there last."""
+    replicas = () if model.segmenter is None else model.segmenter.batcher.replicas
+    footprint = model.footprint
+    return {
+        "devices": [replica.device.name for replica in replicas],
+        "dtype": replicas[0].runtime.precision if replicas else None,
+        "dtype_note": replicas[0].runtime.precision_note if replicas else None,
+        "memory": footprint and Memory(weights_bytes=footprint.weights_bytes, peak_bytes=footprint.peak_bytes),
+        "batch_sizes": {
+            f"{height}x{width}": replicas[0].limits.of((channels, height, width))
+            for channels, height, width in (
+                warm_shape for warm in model.warm_ups[:1] for warm_shape in warm.batch_sizes
+            )
+            if replicas
+        },
+    }
 
 
 def _classes(spec: ModelSpec) -> list[ClassEntry]:

@@ -6,20 +6,23 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from service import errors
+from service.admission import Priority
 from service.dependencies import WithServices
 from service.images import MEDIA_TYPES
 from service.masks import ENCODERS
 from service.masks.rle import RleAnswer
 from service.negotiation import choose_encoder
-from service.pipeline import Answer
+from service.pipeline import Answer, Wish
 from service.problems import document_problems
+from service.settings import Settings
 
 T = TypeVar("T")
 
@@ -39,15 +42,26 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "content": {"image/png": _BINARY},
         "headers": {
             "X-Model": {"description": "the model that made the mask", "schema": {"type": "string"}},
+            "X-Model-Version": {"description": "its version", "schema": {"type": "string"}},
             "Server-Timing": {"description": "decode, queue, infer, encode in ms", "schema": {"type": "string"}},
         },
     },
     **document_problems(
         errors.UnknownModel, errors.NotAcceptable, errors.BodyTooSlow, errors.BodyTooLarge, errors.ImageTooLarge,
         errors.UnsupportedImage, errors.InvalidRequest, errors.UnreadableImage, errors.ForwardFailed, errors.QueueFull,
-        errors.ModelNotReady, errors.ModelFailed, errors.ShuttingDown, errors.OutOfMemory, errors.DeadlineExceeded,
+        errors.ModelNotReady, errors.ModelFailed, errors.NoRoom, errors.ShuttingDown, errors.OutOfMemory,
+        errors.DeviceFailed, errors.DeadlineExceeded,
     ),
 }  # fmt: skip
+
+
+class Hurry(BaseModel):
+    """Say in headers how soon an answer is needed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    x_request_timeout: str | None = Field(default=None, description="seconds until the answer is of no use any more")
+    x_priority: str | None = Field(default=None, description="interactive (the default) or bulk", examples=["bulk"])
 
 
 @router.post("/segment", response_class=Response, responses=_RESPONSES, openapi_extra={"requestBody": _REQUEST_BODY})
@@ -58,34 +72,64 @@ async def segment(
     output_format: Annotated[
         str | None, Query(alias="format", description=f"{' or '.join(ENCODERS)}; goes before Accept", examples=["png"])
     ] = None,
+    hurry: Annotated[Hurry, Header()] = Hurry(),  # noqa: B008  # frozen
 ) -> Response:
     """Find the class of every pixel of an image.
 
     Send the image as the body, or as the field `image` of a form. The answer is a PNG whose pixel values are class
     ids or, with `format=rle` or `Accept: application/json`, one run-length encoding a class.
     """
-    settings = services.settings
-    deadline = asyncio.get_running_loop().time() + settings.request_timeout
-    encoder = choose_encoder(output_format, ", ".join(request.headers.getlist("accept")))
-    segmenter = services.registry.segmenter(model)
-    with segmenter.admit():
-        data = await _read_body(request, patience=min(settings.body_timeout, settings.request_timeout))
-        answer = await _unless_client_goes(request, segmenter.segment(data, encoder, deadline=deadline))
+    wish = Wish(
+        encoder=choose_encoder(output_format, ", ".join(request.headers.getlist("accept"))),
+        deadline=asyncio.get_running_loop().time() + _choose_timeout(hurry.x_request_timeout, services.settings),
+        model=model,
+        priority=_choose_priority(hurry.x_priority),
+    )
+    with services.pipeline.visit(wish) as found:
+        data = await _read_body(request, deadline=wish.deadline, patience=services.settings.body_timeout)
+        answer = await _unless_client_goes(request, services.pipeline.segment(data, found, wish))
     timing = {stage: round(1000 * seconds, 2) for stage, seconds in answer.seconds.items()}
     request.state.log_fields = {"model": answer.model, **{f"{stage}_ms": ms for stage, ms in timing.items()}}
     return Response(answer.content, media_type=answer.media_type, headers=_headers(answer, timing))
 
 
+def _choose_timeout(asked: str | None, settings: Settings) -> float:
+    """Read ``X-Request-Timeout``: seconds, up to the most that the settings allow."""
+    if asked is None:
+        return settings.request_timeout
+    most = max(settings.max_request_timeout, settings.request_timeout)
+    try:
+        timeout = float(asked)
+    except ValueError as error:
+        raise errors.InvalidRequest(f"X-Request-Timeout is {asked[:50]!r}, not a number of seconds") from error
+    if not 0 < timeout <= most:  # false for NaN, too
+        raise errors.InvalidRequest(
+            f"X-Request-Timeout is {timeout:g} s, allowed is more than 0 and at most {most:g} s"
+        )
+    return timeout
+
+
+def _choose_priority(asked: str | None) -> Priority:
+    if asked is None:
+        return Priority.INTERACTIVE
+    try:
+        return Priority(asked.strip().lower())
+    except ValueError as error:
+        raise errors.InvalidRequest(f"X-Priority is {asked[:50]!r}, allowed are {', '.join(Priority)}") from error
+
+
 def _headers(answer: Answer, timing: dict[str, float]) -> dict[str, str]:
     return {
         "X-Model": answer.model,
+        "X-Model-Version": answer.version,
         "Server-Timing": ", ".join(f"{stage};dur={ms}" for stage, ms in timing.items()),
         "Vary": "Accept",
     }
 
 
-async def _read_body(request: Request, *, patience: float) -> bytes:
+async def _read_body(request: Request, *, deadline: float, patience: float) -> bytes:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    patience = max(0.0, min(patience, deadline - asyncio.get_running_loop().time()))
     try:
         async with asyncio.timeout(patience):
             if media_type == "multipart/form-data":
@@ -93,7 +137,7 @@ async def _read_body(request: Request, *, patience: float) -> bytes:
             if media_type in MEDIA_TYPES:
                 return await request.body()
     except TimeoutError as error:
-        raise errors.BodyTooSlow(f"the body had not arrived in full after {patience:g} s") from error
+        raise errors.BodyTooSlow(f"the body had not arrived in full after {round(patience, 2):g} s") from error
     except ClientDisconnect as error:
         raise errors.ClientGone("the client hung up while it sent the body") from error
     allowed = ", ".join(("multipart/form-data", *MEDIA_TYPES))

@@ -30,6 +30,7 @@ class NullRuntime:
     batch_seconds: float
     fail_color: tuple[int, ...] | None
     precision: str = "none"
+    precision_note: str | None = None
     weights_bytes: int = 0
 
     def __call__(self, inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:

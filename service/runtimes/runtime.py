@@ -22,6 +22,11 @@ class Runtime(Protocol):
         ...
 
     @property
+    def precision_note(self) -> str | None:
+        """Say in public words why this is not what was asked for, if it is not."""
+        ...
+
+    @property
     def weights_bytes(self) -> int:
         """Say how much of the device's memory the weights take."""
         ...

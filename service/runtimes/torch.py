@@ -24,6 +24,7 @@ class TorchRuntime:
     spec: ModelSpec
     precision: str
     weights_bytes: int
+    precision_note: str | None = None
 
     def __call__(self, inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:
         """Segment a batch."""

@@ -31,13 +31,13 @@ METRIC = Metric(name="miou", value=0.5, dataset="blobs val", num_images=10, reso
 Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
-def save_model(path: Path, name: str, *, seed: int = 0) -> None:
+def save_model(path: Path, name: str, *, seed: int = 0, version: str = "1") -> None:
     torch.manual_seed(seed)
     network = build(SPEC.architecture, SPEC.num_classes, SPEC.arguments)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(3)  # random weights of the usual size would give the whole image one class
-    checkpoint.save(path, network, Card(name=name, spec=SPEC, metrics=(METRIC,)))
+    checkpoint.save(path, network, Card(name=name, version=version, spec=SPEC, metrics=(METRIC,)))
 
 
 @pytest.fixture(scope="session")
@@ -82,8 +82,16 @@ async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def until_ready(client: httpx.AsyncClient) -> None:
+    await _until_200(client, "/readyz")
+
+
+async def until_started(client: httpx.AsyncClient) -> None:
+    await _until_200(client, "/startupz")
+
+
+async def _until_200(client: httpx.AsyncClient, path: str) -> None:
     with anyio.fail_after(20):
-        while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110  # as an orchestrator looks
+        while (await client.get(path)).status_code != 200:  # noqa: ASYNC110  # as an orchestrator looks
             await anyio.sleep(0.01)
 
 

@@ -20,14 +20,16 @@ POISON = 255
 class Echo:
     """Answer each image with a mask full of the red of its first pixel; hold the device while ``go`` is not set.
 
-    A batch with an image whose red is ``POISON`` fails as a whole.
+    A batch with an image whose red is ``POISON`` fails as a whole, one of more than ``room`` images for lack of memory.
     """
 
     precision = "none"
+    precision_note: str | None = None
     weights_bytes = 0
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.room = 1000
         self.busy = threading.Event()
         self.go = threading.Event()
         self.go.set()
@@ -37,6 +39,8 @@ class Echo:
         self.batches.append(reds)
         self.busy.set()
         assert self.go.wait(20), "the test forgot to let the device go"
+        if len(reds) > self.room:
+            raise torch.OutOfMemoryError
         if POISON in reds:
             raise RuntimeError("mat1 and mat2 of /secret/path cannot be multiplied")
         return [

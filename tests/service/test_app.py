@@ -1,6 +1,7 @@
 import asyncio
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import torch
 
 from model_zoo.checkpoint import Checkpoint
 from service.app import create_app
+from service.catalog import NoUsableModel
 from service.dependencies import services_of
-from service.registry import NoUsableModel
+from service.errors import DeviceFailed
 from service.runtimes.runtime import Runtime
 from service.settings import BadSetting, Settings
-from tests.service.conftest import Serve, running, until_ready
+from tests.service.conftest import Serve, running, until_ready, until_started
 from tests.service.fakes import Echo, plain_image
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +37,7 @@ def break_weights(path: Path) -> None:
     ("values", "told"),
     [
         ({"default_model": "tinny"}, "bad setting default_model=tinny: no such model; did you mean tiny?"),
-        ({"default_model": "xyz"}, "no such model; there are tiny"),
+        ({"default_model": "xyz"}, "no such model; there are tiny@1"),
         ({"runtime": "magic"}, "bad setting runtime=magic: no such runtime, known are torch, null"),
         ({"device": "cuda:99"}, "bad setting device=cuda:99"),
     ],
@@ -65,9 +67,9 @@ async def test_a_service_that_still_loads_is_alive_but_not_ready(checkpoints: Pa
         accepted = await client.post("/segment", content=plain_image(), headers=PNG)
 
     assert (health.status_code, readiness.status_code) == (200, 503)
-    assert readiness.json()["models"]["tiny"]["state"] == "loading"
+    assert readiness.json()["models"]["tiny@1"]["state"] == "loading"
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-    assert refused.json()["detail"] == "model tiny is loading"
+    assert refused.json()["detail"] == "model tiny@1 is loading"
     assert accepted.status_code == 200
 
 
@@ -88,27 +90,69 @@ async def test_a_broken_checkpoint_fails_alone_and_says_why(several: Path, tmp_p
         "a": "ready", "b": "failed", "rubbish": "failed", "twin": "failed",
     }  # fmt: skip
     assert "sha256" in models["b"]["problem"]
-    assert models["twin"]["problem"] == "another file already has a model named a"
+    assert models["twin"]["problem"] == "another file already has the model a@1"
     assert str(tmp_path) not in str(models)
     assert refused.status_code == 503
     assert "retry-after" not in refused.headers  # it would be in vain
-    assert "model b is failed: " in refused.json()["detail"]
+    assert "model b@1 is failed: " in refused.json()["detail"]
     assert accepted.status_code == 200
 
 
-async def test_a_network_that_fails_at_warm_up_is_told_without_its_words(checkpoints: Path) -> None:
-    def broken(_checkpoint: Checkpoint, _device: torch.device, _settings: Settings) -> Runtime:
-        raise RuntimeError("/secret/path")
+def broken(_checkpoint: Checkpoint, _device: torch.device, _settings: Settings) -> Runtime:
+    raise RuntimeError("/secret/path")
 
-    reasons: asyncio.Queue[str] = asyncio.Queue()
-    app = create_app(settings_for(checkpoints), give_up=reasons.put_nowait, runtimes={"torch": broken})
+
+async def test_a_network_that_cannot_be_built_is_told_without_its_words_and_the_process_lives(
+    checkpoints: Path,
+) -> None:
+    reasons: list[str] = []
+    app = create_app(settings_for(checkpoints), give_up=reasons.append, runtimes={"torch": broken})
     async with running(app) as client:
-        reason = await asyncio.wait_for(reasons.get(), 20)
-        readiness = await client.get("/readyz")
+        await until_started(client)
+        health, readiness = await client.get("/healthz"), await client.get("/readyz")
+        model = await client.get("/models/tiny")
 
-    assert "it could not be loaded, the log says why" in reason
-    assert readiness.status_code == 503
+    assert reasons == []
+    assert (health.status_code, readiness.status_code) == (200, 503)
     assert "secret" not in readiness.text
+    assert (model.json()["state"], model.json()["problem"]) == ("failed", "it could not be loaded, the log says why")
+
+
+async def test_a_strict_service_gives_up_when_a_model_fails(checkpoints: Path) -> None:
+    reasons: asyncio.Queue[str] = asyncio.Queue()
+    app = create_app(settings_for(checkpoints, strict=True), give_up=reasons.put_nowait, runtimes={"torch": broken})
+    async with running(app):
+        reason = await asyncio.wait_for(reasons.get(), 20)
+
+    assert "tiny.safetensors: it could not be loaded, the log says why" in reason
+
+
+def test_a_strict_service_does_not_start_with_a_file_that_is_no_checkpoint(several: Path, tmp_path: Path) -> None:
+    shutil.copy(several / "a.safetensors", tmp_path)
+    (tmp_path / "b.safetensors").write_bytes(b"rubbish")
+
+    with pytest.raises(NoUsableModel, match=r"strict.*b.safetensors: not a "):
+        create_app(settings_for(tmp_path, strict=True))
+
+
+async def test_a_device_that_is_broken_is_told_refuses_work_and_ends_the_process(checkpoints: Path) -> None:
+    reasons: asyncio.Queue[str] = asyncio.Queue()
+    app = create_app(
+        settings_for(checkpoints, broken_exit_delay=0.05), give_up=reasons.put_nowait, runtimes={"torch": Echo().build}
+    )
+    async with running(app) as client:
+        await until_ready(client)
+        (device,) = services_of(app).registry.devices
+        with pytest.raises(DeviceFailed):
+            await device.run(sys.exit)
+        health, readiness = await client.get("/healthz"), await client.get("/readyz")
+        refused = await client.post("/segment", content=plain_image(), headers=PNG)
+        reason = await asyncio.wait_for(reasons.get(), 20)
+
+    assert (health.status_code, readiness.status_code, refused.status_code) == (503, 503, 503)
+    assert health.json()["devices"] == [{"name": "cpu", "problem": "the device's thread has died"}]
+    assert refused.headers["retry-after"] == "10"
+    assert reason == "device cpu: the device's thread has died"
 
 
 async def test_several_models_without_a_default_have_to_be_named(several: Path) -> None:
@@ -118,7 +162,7 @@ async def test_several_models_without_a_default_have_to_be_named(several: Path) 
         named = await client.post("/segment?model=b", content=plain_image(), headers=PNG)
 
     assert unnamed.status_code == 422
-    assert "name one of a, b" in unnamed.json()["detail"]
+    assert "name one of a@1, b@1" in unnamed.json()["detail"]
     assert named.headers["x-model"] == "b"
 
 

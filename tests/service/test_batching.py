@@ -1,6 +1,7 @@
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -9,31 +10,68 @@ from hypothesis import strategies as st
 
 from model_zoo.predict import Segmentation
 from model_zoo.preprocess import NetworkInput
-from service.batching import Batcher, Forwarded
+from service.admission import Priority
+from service.batch_limits import BatchLimits
+from service.batching import Batcher, BatchEvents, BatchRules, Forwarded, Replica
 from service.devices import Device
-from service.errors import ForwardFailed, OutOfMemory, ShuttingDown
+from service.errors import DeviceFailed, ForwardFailed, OutOfMemory, ShuttingDown
 from service.runtimes.runtime import Runtime
 from tests.service.fakes import POISON, Echo, network_image
 
 pytestmark = pytest.mark.anyio
 
 
+def make_batcher(*runtimes: Runtime, size: int = 4, rules: BatchRules | None = None) -> Batcher:
+    """Give a batcher with a CPU device for each runtime."""
+    return Batcher(
+        [
+            Replica(runtime, Device(torch.device("cpu", index), num_threads=1), BatchLimits(size))
+            for index, runtime in enumerate(runtimes)
+        ],
+        rules or BatchRules(),
+    )
+
+
 @asynccontextmanager
-async def batching(runtime: Runtime, *, size: int = 4, delay: float = 0.0) -> AsyncIterator[Batcher]:
-    device = Device(torch.device("cpu"), num_threads=1)
-    batcher = Batcher(runtime, device, max_batch_size=size, max_delay=delay)
+async def batching(*runtimes: Runtime, size: int = 4, rules: BatchRules | None = None) -> AsyncIterator[Batcher]:
+    batcher = make_batcher(*runtimes, size=size, rules=rules)
+    devices = [replica.device for replica in batcher.replicas]
     try:
         async with asyncio.timeout(20):
             yield batcher
     finally:
-        if isinstance(runtime, Echo):
-            runtime.go.set()
+        for runtime in runtimes:
+            if isinstance(runtime, Echo):
+                runtime.go.set()
         await batcher.close()
-        device.close()
+        for device in devices:
+            device.close()
 
 
-def send(batcher: Batcher, red: int, *, side: int = 32, probabilities: bool = False) -> asyncio.Task[Forwarded]:
-    return asyncio.create_task(batcher.forward(network_image(red, side=side), needs_probabilities=probabilities))
+@dataclass
+class Fake:
+    """Be a runtime that only gives what ``give`` does."""
+
+    give: Callable[[int], list[Segmentation]]
+    precision: str = "none"
+    precision_note: str | None = None
+    weights_bytes: int = 0
+
+    def __call__(self, inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:
+        del probabilities
+        return self.give(len(inputs))
+
+
+def send(
+    batcher: Batcher,
+    red: int,
+    *,
+    side: int = 32,
+    probabilities: bool = False,
+    priority: Priority = Priority.INTERACTIVE,
+) -> asyncio.Task[Forwarded]:
+    image = network_image(red, side=side)
+    return asyncio.create_task(batcher.forward(image, needs_probabilities=probabilities, priority=priority))
 
 
 async def send_behind(batcher: Batcher, echo: Echo, reds: Sequence[int]) -> tuple[asyncio.Task[Forwarded], ...]:
@@ -143,14 +181,14 @@ async def test_probabilities_are_computed_only_when_an_image_wants_them(echo: Ec
 
 
 async def test_a_delay_fills_a_batch(echo: Echo) -> None:
-    async with batching(echo, size=2, delay=10) as batcher:
+    async with batching(echo, size=2, rules=BatchRules(max_delay=10)) as batcher:
         await asyncio.gather(send(batcher, 1), send(batcher, 2))
 
     assert echo.batches == [[1, 2]]
 
 
 async def test_a_delay_ends_even_if_nobody_else_comes(echo: Echo) -> None:
-    async with batching(echo, size=2, delay=0.02) as batcher:
+    async with batching(echo, size=2, rules=BatchRules(max_delay=0.02)) as batcher:
         answer = await send(batcher, 1)
 
     assert answer.queue >= 0.02
@@ -169,10 +207,7 @@ async def test_all_are_answered_when_the_batcher_closes(echo: Echo) -> None:
 
 
 async def test_a_runtime_that_loses_an_image_is_told_of_and_survived() -> None:
-    def lossy(inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:  # noqa: ARG001
-        return []
-
-    async with batching(lossy) as batcher:
+    async with batching(Fake(lambda _: [])) as batcher:
         for _ in range(2):
             with pytest.raises(ForwardFailed):
                 await send(batcher, 1)
@@ -183,7 +218,7 @@ async def test_a_listener_that_fails_is_told_of_and_survived(echo: Echo) -> None
         raise ZeroDivisionError
 
     device = Device(torch.device("cpu"), num_threads=1)
-    batcher = Batcher(echo, device, max_batch_size=4, on_batch=fail)
+    batcher = Batcher([Replica(echo, device, BatchLimits(4))], events=BatchEvents(on_batch=fail))
     async with asyncio.timeout(20):
         for _ in range(2):
             with pytest.raises(ForwardFailed):
@@ -192,39 +227,160 @@ async def test_a_listener_that_fails_is_told_of_and_survived(echo: Echo) -> None
     device.close()
 
 
-async def test_too_little_memory_is_told_as_such() -> None:
-    def greedy(inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:  # noqa: ARG001
-        raise torch.OutOfMemoryError
-
-    async with batching(greedy) as batcher:
+async def test_too_little_memory_for_one_image_is_told_as_such(echo: Echo) -> None:
+    echo.room = 0
+    async with batching(echo) as batcher:
         with pytest.raises(OutOfMemory):
             await send(batcher, 1)
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    arrivals=st.lists(
-        st.tuples(st.integers(0, 20) | st.just(POISON), st.sampled_from([32, 64]), st.none() | st.floats(0, 0.003)),
-        min_size=1,
-        max_size=30,
-    ),
-    size=st.integers(1, 5),
-)
-async def test_everybody_gets_their_own_mask_whatever_happens_to_the_others(
-    arrivals: list[tuple[int, int, float | None]], size: int
-) -> None:
-    async with batching(Echo(), size=size) as batcher:
-        tasks = [send(batcher, red, side=side) for red, side, _ in arrivals]
-        for task, (_, _, delay) in zip(tasks, arrivals, strict=True):
-            if delay is not None:
-                asyncio.get_running_loop().call_later(delay, task.cancel)
+async def test_too_little_memory_halves_the_batches_for_good_and_loses_nobody(echo: Echo) -> None:
+    echo.room = 2
+    async with batching(echo, size=8) as batcher:
+        tasks = await send_behind(batcher, echo, list(range(1, 9)))
+        echo.go.set()
+        answers = await asyncio.gather(*tasks)
+        first_round = len(echo.batches)
+        tasks = await send_behind(batcher, echo, list(range(1, 9)))
+        echo.go.set()
+        await asyncio.gather(*tasks)
+
+    assert [red_of(answer) for answer in answers] == list(range(9))
+    assert [len(batch) for batch in echo.batches[:first_round]] == [1, 8, 4, 2, 2, 4, 2, 2]
+    assert [len(batch) for batch in echo.batches[first_round:]] == [1, 2, 2, 2, 2]
+
+
+async def test_a_failed_batch_is_halved_down_to_the_image_that_fails(echo: Echo) -> None:
+    async with batching(echo, size=8) as batcher:
+        tasks = await send_behind(batcher, echo, [1, 2, 3, 4, 5, 6, 7, POISON])
+        echo.go.set()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
 
-    for (red, side, delay), answer in zip(arrivals, answers, strict=True):
+    assert [type(answer) for answer in answers] == [Forwarded] * 8 + [ForwardFailed]
+    assert [len(batch) for batch in echo.batches] == [1, 8, 4, 4, 2, 2, 1, 1]
+
+
+async def test_interactive_images_go_before_bulk_ones(echo: Echo) -> None:
+    async with batching(echo, size=2) as batcher:
+        first, *_ = await send_behind(batcher, echo, [])
+        bulk = [send(batcher, red, priority=Priority.BULK) for red in (1, 2)]
+        await asyncio.sleep(0)
+        others = [send(batcher, red) for red in (3, 4, 5)]
+        await asyncio.sleep(0)
+        echo.go.set()
+        await asyncio.gather(first, *bulk, *others)
+
+    assert echo.batches == [[0], [3, 4], [5, 1], [2]]
+
+
+async def test_bulk_images_go_before_interactive_ones_that_came_much_later(echo: Echo) -> None:
+    async with batching(echo, size=1, rules=BatchRules(bulk_delay=0.01)) as batcher:
+        first, *_ = await send_behind(batcher, echo, [])
+        bulk = send(batcher, 1, priority=Priority.BULK)
+        await asyncio.sleep(0.02)
+        late = send(batcher, 2)
+        await asyncio.sleep(0)
+        echo.go.set()
+        await asyncio.gather(first, bulk, late)
+
+    assert echo.batches == [[0], [1], [2]]
+
+
+async def test_all_devices_of_a_model_work_at_the_same_time() -> None:
+    one, other = Echo(), Echo()
+    one.hold()
+    other.hold()
+    async with batching(one, other, size=1) as batcher:
+        tasks = [send(batcher, red) for red in (1, 2)]
+        one_works, other_works = await asyncio.gather(
+            asyncio.to_thread(one.busy.wait, 20), asyncio.to_thread(other.busy.wait, 20)
+        )
+        one.go.set()
+        other.go.set()
+        await asyncio.gather(*tasks)
+
+    assert one_works
+    assert other_works
+    assert sorted(one.batches + other.batches) == [[1], [2]]
+
+
+def die(_: int) -> list[Segmentation]:
+    raise SystemExit
+
+
+async def test_when_a_device_breaks_the_other_goes_on(echo: Echo) -> None:
+    async with batching(Fake(die), echo, size=1) as batcher:
+        answers = [await asyncio.gather(send(batcher, red), return_exceptions=True) for red in range(4)]
+
+    kinds = [type(answer) for (answer,) in answers]
+    assert kinds == [DeviceFailed, Forwarded, Forwarded, Forwarded]
+
+
+async def test_when_the_last_device_breaks_everybody_is_told() -> None:
+    async with batching(Fake(die), size=1) as batcher:
+        answers = await asyncio.gather(*(send(batcher, red) for red in range(3)), return_exceptions=True)
+        with pytest.raises(DeviceFailed):
+            await send(batcher, 5)
+
+    assert [type(answer) for answer in answers] == [DeviceFailed] * 3
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Say what is special about one image of the property test."""
+
+    is_poison: bool
+    side: int
+    priority: Priority
+    cancel_after: float | None
+    deadline: float | None
+
+
+ARRIVALS = st.builds(
+    Arrival,
+    st.booleans(),
+    st.sampled_from([32, 64]),
+    st.sampled_from(list(Priority)),
+    st.none() | st.floats(0, 0.003),
+    st.none() | st.floats(0, 0.003),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    arrivals=st.lists(ARRIVALS, min_size=1, max_size=30),
+    size=st.integers(1, 8),
+    num_devices=st.integers(1, 2),
+    room=st.integers(1, 8),
+)
+async def test_everybody_gets_their_own_mask_whatever_happens_to_the_others(
+    arrivals: list[Arrival], size: int, num_devices: int, room: int
+) -> None:
+    echoes = [Echo() for _ in range(num_devices)]
+    for echo in echoes:
+        echo.room = room
+    reds = [POISON if arrival.is_poison else index for index, arrival in enumerate(arrivals)]
+
+    async with batching(*echoes, size=size) as batcher:
+        tasks = [asyncio.create_task(ask(batcher, red, arrival)) for red, arrival in zip(reds, arrivals, strict=True)]
+        for task, arrival in zip(tasks, arrivals, strict=True):
+            if arrival.cancel_after is not None:
+                asyncio.get_running_loop().call_later(arrival.cancel_after, task.cancel)
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+
+    for red, arrival, answer in zip(reds, arrivals, answers, strict=True):
         if isinstance(answer, Forwarded):
-            assert (red_of(answer), answer.segmentation.mask.shape) == (red, (side, side))
+            assert set(answer.segmentation.mask.flatten().tolist()) == {red}
+            assert answer.segmentation.mask.shape == (arrival.side, arrival.side)
         elif isinstance(answer, ForwardFailed):
-            assert red == POISON
+            assert arrival.is_poison
+        elif isinstance(answer, TimeoutError):
+            assert arrival.deadline is not None
         else:
             assert isinstance(answer, asyncio.CancelledError)
-            assert delay is not None
+            assert arrival.cancel_after is not None
+
+
+async def ask(batcher: Batcher, red: int, arrival: Arrival) -> Forwarded:
+    async with asyncio.timeout(arrival.deadline):
+        return await send(batcher, red, side=arrival.side, priority=arrival.priority)

@@ -8,14 +8,23 @@ pytestmark = pytest.mark.anyio
 
 async def test_the_process_says_that_it_is_alive(serve: Serve) -> None:
     async with serve() as client:
-        assert (await client.get("/healthz")).json() == {"status": "alive"}
+        assert (await client.get("/healthz")).json() == {
+            "status": "alive",
+            "devices": [{"name": "cpu", "problem": None}],
+        }
 
 
 async def test_readiness_names_every_model(serve: Serve) -> None:
     async with serve() as client:
         answer = (await client.get("/readyz")).json()
 
-    assert answer == {"ready": True, "draining": False, "models": {"tiny": {"state": "ready", "problem": None}}}
+    assert answer == {
+        "ready": True,
+        "started": True,
+        "draining": False,
+        "problem": None,
+        "models": {"tiny@1": {"state": "ready", "problem": None, "rejected": None}},
+    }
 
 
 async def test_metrics_tell_of_requests_images_stages_and_batches(serve_echo: Serve) -> None:

@@ -212,7 +212,7 @@ async def test_a_body_that_comes_too_slowly_is_given_up_and_so_is_its_place(serv
     assert 'segserve_in_flight{model="tiny"} 0.0' in metrics
 
 
-async def test_a_body_holds_a_place_from_before_it_is_read(serve_echo: Serve) -> None:
+async def test_a_body_that_takes_its_time_holds_no_place(serve_echo: Serve) -> None:
     reading, go = asyncio.Event(), asyncio.Event()
 
     async def waiting() -> AsyncIterator[bytes]:
@@ -221,14 +221,66 @@ async def test_a_body_holds_a_place_from_before_it_is_read(serve_echo: Serve) ->
         yield plain_image()
 
     async with serve_echo(max_in_flight=1) as client:
-        first = asyncio.create_task(client.post("/segment", content=waiting(), headers=PNG))
+        slow = asyncio.create_task(client.post("/segment", content=waiting(), headers=PNG))
         await asyncio.wait_for(reading.wait(), 20)
-        refused = await post(client, plain_image())
+        quick = await post(client, plain_image())
         go.set()
+        answered = await slow
+
+    assert (quick.status_code, answered.status_code) == (200, 200)
+
+
+async def test_pixels_are_counted_before_they_are_decoded(serve_echo: Serve, echo: Echo) -> None:
+    async with serve_echo(max_in_flight_pixels=2000) as client:
+        echo.hold()
+        first = asyncio.create_task(post(client, plain_image(3)))
+        await asyncio.to_thread(echo.busy.wait, 20)
+        refused = await post(client, plain_image(4))
+        echo.go.set()
         accepted = await first
 
-    assert (refused.status_code, accepted.status_code) == (503, 200)
-    assert refused.json()["detail"] == "1 images are in work, at most 1"
+    assert (refused.status_code, refused.headers["retry-after"], accepted.status_code) == (503, "1", 200)
+    assert "have 1200 pixels and this one 1200, at most 2000 in all" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("seconds", ["nan", "-1", "0", "121", "soon", "inf"])
+async def test_a_timeout_that_makes_no_sense_is_refused(serve_echo: Serve, seconds: str) -> None:
+    async with serve_echo() as client:
+        answer = await client.post("/segment", content=plain_image(), headers={**PNG, "X-Request-Timeout": seconds})
+
+    assert answer.status_code == 422
+    assert "X-Request-Timeout is " in answer.json()["detail"]
+
+
+async def test_a_client_can_say_how_long_it_waits(serve_echo: Serve, echo: Echo) -> None:
+    async with serve_echo() as client:
+        echo.hold()
+        answer = await client.post("/segment", content=plain_image(), headers={**PNG, "X-Request-Timeout": "0.05"})
+        echo.go.set()
+
+    assert answer.status_code == 504
+
+
+async def test_a_priority_that_does_not_exist_is_refused(serve_echo: Serve) -> None:
+    async with serve_echo() as client:
+        answer = await client.post("/segment", content=plain_image(), headers={**PNG, "X-Priority": "urgent"})
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "X-Priority is 'urgent', allowed are interactive, bulk"
+
+
+async def test_bulk_requests_leave_places_to_others(serve_echo: Serve, echo: Echo) -> None:
+    bulk = {**PNG, "X-Priority": "bulk"}
+    async with serve_echo(max_in_flight=2) as client:
+        echo.hold()
+        first = asyncio.create_task(client.post("/segment", content=plain_image(), headers=bulk))
+        await asyncio.to_thread(echo.busy.wait, 20)
+        refused = await client.post("/segment", content=plain_image(), headers=bulk)
+        interactive = asyncio.create_task(post(client, plain_image()))
+        echo.go.set()
+        accepted = await asyncio.gather(first, interactive)
+
+    assert (refused.status_code, [answer.status_code for answer in accepted]) == (503, [200, 200])
 
 
 async def test_a_full_service_refuses_at_the_door(serve_echo: Serve, echo: Echo) -> None:
@@ -242,7 +294,7 @@ async def test_a_full_service_refuses_at_the_door(serve_echo: Serve, echo: Echo)
         later = await post(client, plain_image(4))
 
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    assert refused.json()["detail"] == "1 images are in work, at most 1"
+    assert refused.json()["detail"] == "1 images are in work, at most 1 (max_in_flight)"
     assert refused.json()["type"] == "urn:problem-type:segserve:queue-full"
     assert (accepted.status_code, later.status_code) == (200, 200)
 

@@ -1,0 +1,272 @@
+"""Decide which models are in memory: load on demand, keep within the budget, evict whoever was not used for longest.
+
+Only one model is loaded at a time. Who is to make room takes no new requests, answers those that it has, and goes; so a
+model in use is never taken away, and the models that stay go on as if nothing were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+
+from model_zoo.checkpoint import BadCheckpoint
+from service.catalog import Candidate, public_words
+from service.errors import DeviceFailed, ModelFailed, ModelNotReady, NoRoom, OutOfMemory, ServiceError
+from service.loading import Loader
+from service.metrics import Metrics
+from service.models import Model, State
+from service.segmenter import Footprint, Segmenter
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_BYTES_OF_FLOAT32 = 4
+_RETRY_DELAY = 2.0
+
+
+class Residency:
+    """Bring models into memory and take them out again."""
+
+    def __init__(self, loader: Loader, settings: Settings, metrics: Metrics) -> None:
+        self._loader = loader
+        self._settings = settings
+        self._metrics = metrics
+        self._in_memory: dict[Segmenter, Model] = {}
+        self._turn = asyncio.Lock()
+        self._num_waiting = 0
+        if settings.memory_budget_bytes is not None:
+            metrics.memory_budget_bytes.set(settings.memory_budget_bytes)
+
+    async def bring(self, model: Model) -> None:
+        """Have a model in memory; many who ask at once wait for one load.
+
+        Raises:
+            ModelFailed: Its checkpoint cannot be loaded.
+            ModelNotReady: An operator has unloaded it, or it goes.
+            NoRoom: The models in use, or pinned, leave no room for it.
+            OutOfMemory, DeviceFailed: As they say.
+        """
+        if model.state is State.READY:
+            return
+        _check_loadable(model)
+        if model.loading is None:
+            self._check_queue(model)
+            model.loading = asyncio.create_task(self._load(model), name=f"load {model.key}")
+            model.loading.add_done_callback(_hear)
+        await asyncio.shield(model.loading)
+
+    async def exchange(self, model: Model, candidate: Candidate) -> None:
+        """Put the checkpoint of a newer file in the place of the one that serves, without a gap.
+
+        Raises:
+            BadCheckpoint, NoRoom, OutOfMemory, DeviceFailed: The newer one cannot serve; the older one goes on.
+        """
+        async with self._turn:
+            older = model.segmenter
+            if older is None:  # it was evicted meanwhile; the next request loads the newer file
+                model.candidate, model.footprint, model.warm_ups = candidate, None, []
+                return
+            await self._make_room(_estimate(candidate), keep=model)
+            shapes = [shape for shape, _ in older.batcher.shapes.most_common()]
+            newer = await self._loader.load(candidate, shapes=shapes)
+            model.candidate = candidate
+            self._publish(model, newer)
+        await self._close(older, "replaced")
+        await self._fit(model)
+
+    async def drop(self, model: Model, reason: str) -> None:
+        """Take a model out of memory once it has answered whoever holds it; nobody new gets at it."""
+        segmenter, model.segmenter = model.segmenter, None
+        if model.state is State.READY:
+            model.state = State.UNLOADED
+        if segmenter is not None:
+            await self._close(segmenter, reason)
+
+    def idle_models(self) -> list[Model]:
+        """List the models that nobody has used for as long as the settings allow."""
+        limit = self._settings.idle_unload
+        now = time.monotonic()
+        return [
+            model
+            for segmenter, model in self._in_memory.items()
+            if limit and model.segmenter is segmenter and not model.must_stay
+            if not segmenter.is_in_use and now - segmenter.last_used >= limit
+        ]
+
+    def has_room_for(self, model: Model) -> bool:
+        """Tell whether a model could be loaded without taking another out."""
+        return self._lacking(model.footprint or _estimate(model.candidate)) <= 0
+
+    async def close(self) -> None:
+        """Take everything out of memory, and end the loading thread."""
+        for model in {*self._in_memory.values()}:
+            if model.loading is not None:
+                model.loading.cancel()
+        await asyncio.gather(*(segmenter.batcher.close() for segmenter in self._in_memory))
+        self._in_memory.clear()
+        await asyncio.to_thread(self._loader.close)
+
+    async def _load(self, model: Model) -> None:
+        model.state = State.LOADING
+        self._num_waiting += 1
+        try:
+            async with self._turn:
+                await self._make_room(model.footprint or _estimate(model.candidate), keep=model)
+                segmenter = await self._loader.load(model.candidate, known=model.warm_ups)
+                await self._check_fit(segmenter, model)
+                self._publish(model, segmenter)
+        except Exception as error:  # whatever a network does when it is built or run; /models and the log tell of it
+            self._fail(model, error)
+        finally:
+            self._num_waiting -= 1
+            model.loading = None
+            if model.state is State.LOADING:  # cancelled
+                model.state = State.UNLOADED
+
+    def _publish(self, model: Model, segmenter: Segmenter) -> None:
+        """Let a segmenter answer for its model from now on."""
+        if model.state is State.REMOVED:
+            raise ModelNotReady(f"model {model.key} was removed while it was loaded")
+        self._in_memory[segmenter] = model
+        model.segmenter, model.state, model.problem, model.rejected = segmenter, State.READY, None, None
+        model.footprint, model.warm_ups = segmenter.footprint, list(segmenter.warm_ups)
+        model.num_loads += 1
+        self._metrics.loads.labels(model.name, "ok").inc()
+        self._metrics.model_bytes.labels(model.name, "weights").set(segmenter.footprint.weights_bytes)
+        self._metrics.model_bytes.labels(model.name, "peak").set(segmenter.footprint.peak_bytes)
+        devices = [replica.device.name for replica in segmenter.batcher.replicas]
+        log.info("model ready", extra={"model": model.key, "devices": devices, "loads": model.num_loads})
+
+    def _fail(self, model: Model, error: Exception) -> None:
+        """Say why a model is not in memory: for good, or until there is room or a device for it."""
+        passes = isinstance(error, (NoRoom, OutOfMemory, DeviceFailed, ModelNotReady))
+        if model.state is not State.REMOVED:
+            model.state = State.UNLOADED if passes else State.FAILED
+        model.problem = tell(error, model.candidate)
+        model.retry_at = time.monotonic() + _RETRY_DELAY
+        self._metrics.loads.labels(model.name, "failed").inc()
+        known = isinstance(error, (BadCheckpoint, ServiceError))
+        log.error(
+            "model failed", extra={"model": model.key, "problem": model.problem}, exc_info=None if known else error
+        )
+        if passes:
+            raise error
+        raise ModelFailed(f"model {model.key} is failed: {model.problem}") from error
+
+    async def _make_room(self, need: Footprint, *, keep: Model) -> None:
+        """Take models out until there is room.
+
+        Raises:
+            NoRoom: There would not be enough even without all that may be taken out.
+        """
+        while (lacking := self._lacking(need)) > 0:
+            victim = self._next_victim(keep)
+            if victim is None or victim.segmenter is None:
+                raise NoRoom(self._tell_lack(need, lacking, keep))
+            rest = victim.segmenter.loaded_at + self._settings.min_residence - time.monotonic()
+            if rest > 0:
+                await asyncio.sleep(rest)  # and look again: another one may be the better choice by then
+                continue
+            log.info("model evicted", extra={"model": victim.key, "for": keep.key})
+            await self.drop(victim, "evicted")
+
+    async def _check_fit(self, segmenter: Segmenter, model: Model) -> None:
+        """Make room for what a model was measured to need, now that this is known."""
+        model.footprint, model.warm_ups = segmenter.footprint, list(segmenter.warm_ups)
+        try:
+            await self._make_room(segmenter.footprint, keep=model)
+        except NoRoom:
+            await segmenter.close()
+            raise
+
+    async def _fit(self, model: Model) -> None:
+        """Get back below the budget after an exchange, as far as possible."""
+        async with self._turn:
+            try:
+                await self._make_room(Footprint(0, 0), keep=model)
+            except NoRoom as error:
+                log.warning("over the memory budget", extra={"model": model.key, "problem": error.detail})
+
+    def _next_victim(self, keep: Model) -> Model | None:
+        """Choose who goes: past its minimum residence, if any is, then not in use, then unused for longest."""
+        now, least = time.monotonic(), self._settings.min_residence
+        able = [
+            (max(0.0, segmenter.loaded_at + least - now), segmenter.is_in_use, segmenter.last_used, index, model)
+            for index, (segmenter, model) in enumerate(self._in_memory.items())
+            if model.segmenter is segmenter and model is not keep and not model.must_stay
+        ]
+        return min(able)[-1] if able else None
+
+    def _lacking(self, need: Footprint) -> int:
+        """Give the bytes over the budget that there would be: all weights, and the largest need of a single pass."""
+        budget = self._settings.memory_budget_bytes
+        if budget is None:
+            return 0
+        footprints = [segmenter.footprint for segmenter in self._in_memory] + [need]
+        return _total(footprints) - budget
+
+    def _check_queue(self, model: Model) -> None:
+        """Refuse a load that would have to wait for others longer than anybody waits for an answer."""
+        patience = self._settings.request_timeout
+        expected = self._num_waiting * self._settings.min_residence
+        if expected > patience and not self.has_room_for(model):
+            message = (
+                f"{self._num_waiting} models wait for memory, model {model.key} would be loaded in {expected:.0f} s"
+            )
+            raise NoRoom(message)
+
+    def _tell_lack(self, need: Footprint, lacking: int, keep: Model) -> str:
+        alone = _total([need])
+        budget = self._settings.memory_budget_bytes
+        others = [model.key for model in self._in_memory.values() if model is not keep]
+        told = f"model {keep.key} needs {alone} bytes, {lacking} more than memory_budget_bytes={budget} leaves"
+        return told + (f" beside {', '.join(others)}" if others else "")
+
+    async def _close(self, segmenter: Segmenter, reason: str) -> None:
+        """Wait until a segmenter has answered all who hold it, and give its memory back."""
+        model, devices = self._in_memory[segmenter], [replica.device for replica in segmenter.batcher.replicas]
+        await segmenter.close()
+        del self._in_memory[segmenter]
+        for device in devices:
+            if not device.is_broken:
+                await device.free_cache()
+        self._metrics.unloads.labels(model.name, reason).inc()
+        log.info("model unloaded", extra={"model": model.key, "reason": reason})
+
+
+def tell(error: Exception, candidate: Candidate) -> str:
+    """Give in public words why a checkpoint could not be loaded."""
+    if isinstance(error, BadCheckpoint):
+        return public_words(error, candidate.path)
+    return error.detail if isinstance(error, ServiceError) else "it could not be loaded, the log says why"
+
+
+def _check_loadable(model: Model) -> None:
+    if model.state is State.FAILED:
+        raise ModelFailed(f"model {model.key} is failed: {model.problem}")
+    if model.state is State.REMOVED:
+        raise ModelNotReady(f"model {model.key} is going")
+    if model.is_withheld:
+        raise ModelNotReady(f"model {model.key} was unloaded by an operator")
+    if model.loading is None and time.monotonic() < model.retry_at:
+        raise ModelNotReady(f"model {model.key} could not be loaded just now: {model.problem}")
+
+
+def _estimate(candidate: Candidate) -> Footprint:
+    """Guess what a model takes that was never loaded: its weights are known, its passes are not."""
+    num_parameters = 0 if candidate.inspection is None else candidate.inspection.num_parameters
+    return Footprint(num_parameters * _BYTES_OF_FLOAT32, 0)
+
+
+def _total(footprints: Iterable[Footprint]) -> int:
+    known: Sequence[Footprint] = list(footprints)
+    weights = sum(footprint.weights_bytes for footprint in known)
+    return weights + max((footprint.peak_bytes for footprint in known), default=0)
+
+
+def _hear(loading: asyncio.Task[None]) -> None:
+    """Take note of a load's failure, which the log has, also when nobody waits for it any more."""
+    if not loading.cancelled():
+        loading.exception()
