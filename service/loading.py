@@ -80,7 +80,8 @@ class Loader:
         self, checkpoint: Checkpoint, device: Device, known: WarmUp | None, shapes: Sequence[Shape]
     ) -> tuple[Replica, WarmUp]:
         most = self._settings.max_batch_size
-        runtime = await device.run(self._build, checkpoint, device.device, self._settings)
+        async with device.turn:  # or images would wait behind the building, which another device could answer
+            runtime = await device.run(self._build, checkpoint, device.device, self._settings)
         spec = checkpoint.header.spec
         warm = await warm_up(runtime, device, spec, max_batch_size=most, shapes=shapes, known=known)
         return Replica(runtime, device, BatchLimits(most, warm.batch_sizes)), warm

@@ -30,6 +30,10 @@ class Metrics:
             "segserve_images_total", "images taken in, by what became of them", ["model", "outcome"], registry=registry
         )
         self.in_flight = Gauge("segserve_in_flight", "images in work", ["model"], registry=registry)
+        self.visitors = Gauge(
+            "segserve_visitors", "requests from head to answer, bodies that still arrive included", ["model"],
+            registry=registry,
+        )  # fmt: skip
         self.forwarded = Counter(
             "segserve_images_forwarded_total", "images that reached the device", ["model"], registry=registry
         )

@@ -38,6 +38,7 @@ class Model:
     candidate: Candidate
     newest: Candidate
     admission: Admission
+    visitors: Holds
     state: State = State.UNLOADED
     problem: str | None = None
     rejected: str | None = None
@@ -50,7 +51,6 @@ class Model:
     num_loads: int = 0
     retry_at: float = 0.0
     loading: asyncio.Task[None] | None = None
-    visitors: Holds = field(default_factory=Holds)
 
     @property
     def key(self) -> str:

@@ -12,6 +12,7 @@ from service.admission import Admission
 from service.catalog import Candidate, Catalog, NoUsableModel, examine, refuse_if_hopeless
 from service.devices import Device
 from service.errors import DeviceFailed, InvalidRequest, ModelFailed, ModelNotReady, UnknownModel
+from service.holds import Holds
 from service.loading import Loader
 from service.metrics import Metrics
 from service.models import Model, State
@@ -231,7 +232,8 @@ class Registry:
         if self._is_closed_to_all:
             admission.close()
         state = State.UNLOADED if candidate.problem is None else State.FAILED
-        model = Model(candidate, candidate, admission, state, candidate.problem)
+        visitors = Holds(on_change=self._metrics.visitors.labels(candidate.name).set)
+        model = Model(candidate, candidate, admission, visitors, state, candidate.problem)
         model.is_pinned = bool({model.name, model.key} & settings.pinned)
         self.models[model.key] = model
         return model

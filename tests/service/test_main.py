@@ -96,7 +96,7 @@ def test_sigterm_lets_a_request_finish_and_exits_with_zero(checkpoints: Path) ->
         url = urlsplit(base)
         with closing(HTTPConnection(str(url.hostname), url.port, timeout=30)) as connection:
             connection.request("POST", "/segment", image[:20], {**PNG, "Content-Length": str(len(image))})
-            wait_until(lambda: 'segserve_in_flight{model="tiny"} 1.0' in httpx.get(f"{base}/metrics").text)
+            wait_until(lambda: 'segserve_visitors{model="tiny"} 1.0' in httpx.get(f"{base}/metrics").text)
             process.send_signal(signal.SIGTERM)
             wait_until(lambda: not is_listening(url))
             connection.send(image[20:])
@@ -202,16 +202,20 @@ def test_a_host_that_does_not_exist_is_told_in_one_line(checkpoints: Path, capsy
     assert capsys.readouterr().err.splitlines()[-1] == "segserve: cannot listen on 256.1.1.1:8000: no such host"
 
 
-def test_a_checkpoint_whose_weights_are_damaged_ends_the_service_in_words(checkpoints: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_whose_weights_are_damaged_ends_a_strict_service_in_words(
+    checkpoints: Path, tmp_path: Path
+) -> None:
     data = bytearray((checkpoints / "tiny.safetensors").read_bytes())
     data[-1] ^= 1
     (tmp_path / "tiny.safetensors").write_bytes(data)
 
-    ended = run("serve", "--port", "0", "--checkpoints", str(tmp_path), "--log-level", "error")
+    ended = run("serve", "--port", "0", "--checkpoints", str(tmp_path), "--log-level", "error", "--strict")
 
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]
-    assert last.startswith(f"segserve: checkpoints: none can be used: {tmp_path}/tiny.safetensors: the weights do not")
+    assert last.startswith(
+        f"segserve: checkpoints: strict, and these cannot be served: {tmp_path}/tiny.safetensors: the weights do not"
+    )
     assert "Traceback" not in ended.stderr
 
 
