@@ -7,14 +7,16 @@ from collections.abc import Mapping
 Shape = tuple[int, ...]
 """The shape ``(C, h, w)`` of an image as a network takes it in."""
 
-_MOST_SHAPES = 256
+MOST_SHAPES = 256
+"""How many shapes that failed are remembered; of more, the one that failed longest ago is forgotten."""
 
 
 class BatchLimits:
     """Hold the useful batch size of each shape on one device, and what a lack of memory taught.
 
     ``measured`` gives the batch size from which throughput grew no more; a shape that was not measured takes that of
-    the one nearest in size. None exceeds ``max_batch_size``.
+    the one nearest in size, or where it is larger, as many as have no more pixels together: the memory of a batch was
+    measured, too. None exceeds ``max_batch_size``.
     """
 
     def __init__(self, max_batch_size: int, measured: Mapping[Shape, int] | None = None) -> None:
@@ -29,16 +31,19 @@ class BatchLimits:
 
     def lower(self, shape: Shape, failed: int) -> int:
         """Remember that ``failed`` images of a shape had no room; give the new limit, half of them."""
-        self._lowered[shape] = min(max(1, failed // 2), self.of(shape))
-        if len(self._lowered) > _MOST_SHAPES:
+        limit = min(max(1, failed // 2), self.of(shape))
+        self._lowered.pop(shape, None)  # so that it stands last, and is the last to be forgotten
+        self._lowered[shape] = limit
+        if len(self._lowered) > MOST_SHAPES:
             del self._lowered[next(iter(self._lowered))]
-        return self._lowered[shape]
+        return limit
 
     def _measured_near(self, shape: Shape) -> int:
         if not self._measured:
             return self._max_batch_size
         nearest = min(self._measured, key=lambda known: abs(_num_pixels(known) - _num_pixels(shape)))
-        return self._measured[nearest]
+        limit = self._measured[nearest]
+        return max(1, min(limit, limit * _num_pixels(nearest) // _num_pixels(shape)))
 
 
 def _num_pixels(shape: Shape) -> int:
