@@ -7,11 +7,11 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
@@ -70,6 +70,7 @@ class Device:
         self._num_threads = num_threads or available_cpus()
         self._stall_timeout = stall_timeout
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._open_jobs: set[_Job] = set()
         self._thread: Thread | None = None
         self._busy_since: float | None = None
         self._broken: str | None = None
@@ -130,6 +131,8 @@ class Device:
             self._thread = Thread(target=self._serve, name=f"device-{self.name}", daemon=True)
             self._thread.start()
         job = _Job(work)
+        self._open_jobs.add(job)  # the thread may die with a job in its hands
+        job.answer.add_done_callback(lambda _: self._open_jobs.discard(job))
         self._jobs.put(job)
         if self._broken is not None:  # the thread may have ended already, and nobody would hear of this job
             self._refuse_jobs(self._broken)
@@ -165,11 +168,8 @@ class Device:
             self._refuse_jobs(self._broken)
 
     def _refuse_jobs(self, reason: str) -> None:
-        with suppress(Empty):
-            while True:
-                job = self._jobs.get_nowait()
-                if job is not None:
-                    job.fail(DeviceFailed(f"device {self.name} is broken: {reason}"))
+        for job in list(self._open_jobs):
+            job.fail(DeviceFailed(f"device {self.name} is broken: {reason}"))
 
 
 class _Job:
@@ -189,7 +189,7 @@ class _Job:
             raise
 
     def fail(self, error: Exception) -> None:
-        if self.answer.set_running_or_notify_cancel():
+        with suppress(InvalidStateError):  # it is answered, or nobody waits any more
             self.answer.set_exception(error)
 
 
