@@ -11,7 +11,7 @@ ADDRESS := $(if $(filter command line,$(origin HOST)),--host $(HOST)) $(if $(fil
 # OpenMP threads that sleep at barriers instead of spinning: without it, two programs on the same cores starve each other.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help serve test check format train clean
+.PHONY: help serve test soak check format train clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ serve: $(VENV)/.installed-serve ## install and serve the checkpoint that ships w
 
 test: $(VENV)/.installed-dev check ## install and run every check: format, lint, types, imports, tests, coverage
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90
+
+soak: $(VENV)/.installed-dev ## the long tests, and ten minutes of mixed traffic whose memory is watched
+	$(BIN)/pytest -m soak
+	$(BIN)/python benchmarks/soak.py --minutes 10
 
 check: $(VENV)/.installed-dev ## format, lint, types and import contracts, without the tests
 	$(BIN)/ruff format --check .

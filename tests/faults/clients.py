@@ -48,20 +48,20 @@ def is_own_mask(answer: Answer, index: int) -> bool:
     return mask.size == (40 + index // NUM_REDS, 30) and mask.getextrema() == (index % NUM_REDS, index % NUM_REDS)
 
 
-def request(content: bytes, **headers: str) -> bytes:
+def request(content: bytes, *, path: str = "/segment", **headers: str) -> bytes:
     """Write a whole request for a mask, after which the server closes the connection."""
-    return request_head(len(content), **headers) + content
+    return request_head(len(content), path=path, **headers) + content
 
 
-def request_head(length: int, **headers: str) -> bytes:
+def request_head(length: int, *, path: str = "/segment", **headers: str) -> bytes:
     """Write the head of a request for a mask."""
     fields = {"Host": "test", "Content-Type": "image/png", "Content-Length": str(length), "Connection": "close"}
     fields.update({name.replace("_", "-"): value for name, value in headers.items()})
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"POST /segment HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+    return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
 
 
-async def ask(url: str, content: bytes, *, patience: float = 60, **headers: str) -> Answer:
+async def ask(url: str, content: bytes, *, patience: float = 60, path: str = "/segment", **headers: str) -> Answer:
     """Ask for a mask on a connection of its own.
 
     Raises:
@@ -69,7 +69,7 @@ async def ask(url: str, content: bytes, *, patience: float = 60, **headers: str)
     """
     started = time.monotonic()
     async with asyncio.timeout(patience), connected(url) as (reader, writer):
-        writer.write(request(content, **headers))
+        writer.write(request(content, path=path, **headers))
         return await read_answer(reader, started)
 
 

@@ -31,7 +31,9 @@ def pytest_runtest_makereport() -> Generator[None, Any, Any]:
     return report
 
 
-def save_model(path: Path, name: str = "tiny", *, num_classes: int = NUM_REDS, channels: int = 2) -> Path:
+def save_model(
+    path: Path, name: str = "tiny", *, num_classes: int = NUM_REDS, channels: int = 2, seed: int = 0
+) -> Path:
     """Save a small network with random weights; the null runtime uses its number of classes alone."""
     spec = ModelSpec(
         architecture="unet",
@@ -40,8 +42,12 @@ def save_model(path: Path, name: str = "tiny", *, num_classes: int = NUM_REDS, c
         palette=voc_palette(num_classes),
         size=SizeRule(side=64, multiple=16),
     )
-    torch.manual_seed(0)
-    checkpoint.save(path, build(spec.architecture, spec.num_classes, spec.arguments), Card(name=name, spec=spec))
+    torch.manual_seed(seed)
+    network = build(spec.architecture, spec.num_classes, spec.arguments)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(3)  # random weights of the usual size would give the whole image one class
+    checkpoint.save(path, network, Card(name=name, spec=spec))
     return path
 
 

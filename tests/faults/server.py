@@ -136,11 +136,7 @@ class Server:
         return self.wait()
 
     def end(self) -> None:
-        """End the process, kindly at first, and then whatever it has left behind."""
-        if self.is_alive:
-            self.signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self.wait(20)
+        """End the process and whatever it has started, at once."""
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -19,13 +19,13 @@ def test_when_the_devices_thread_dies_the_process_says_so_and_ends(
     checkpoints: Path, log: Path, num_requests: int
 ) -> None:
     with serving(
-        log, command=COMMAND, checkpoints=checkpoints, null_batch_seconds=0.3, max_batch_size=4, broken_exit_delay=3
+        log, command=COMMAND, checkpoints=checkpoints, null_batch_seconds=0.1, max_batch_size=1, broken_exit_delay=2
     ) as server:
         answers = asyncio.run(kill_amid_requests(server, num_requests))
         health = server.wait_for("/healthz", 503, seconds=AT_ONCE)
         readiness = server.get("/readyz")
         late = asyncio.run(ask(server.url, picture(1)))
-        code = server.wait(20)
+        code = server.wait(10)
         left_over = server.processes()
 
     assert {answer.status for answer in answers} <= {200, 503}

@@ -10,10 +10,13 @@ from tests.faults.server import Server, serving, until
 
 SHUTDOWN_TIMEOUT = 10
 NUM_IN_FLIGHT = 24
+DRAIN_DELAY = 1.5
 
 
 def test_what_is_in_flight_at_sigterm_is_answered_and_nothing_is_left_over(checkpoints: Path, log: Path) -> None:
-    with serving(log, checkpoints=checkpoints, null_batch_seconds=0.4, shutdown_timeout=SHUTDOWN_TIMEOUT) as server:
+    with serving(
+        log, checkpoints=checkpoints, null_batch_seconds=0.05, max_batch_size=1, shutdown_timeout=SHUTDOWN_TIMEOUT
+    ) as server:
         answers, refusals = asyncio.run(terminate_amid_requests(server))
         asked_at = time.monotonic()
         code = server.wait(SHUTDOWN_TIMEOUT)
@@ -47,7 +50,7 @@ async def attempt(server: Server) -> str:
 
 
 def test_a_server_told_to_wait_is_not_ready_at_once_and_serves_on(checkpoints: Path, log: Path) -> None:
-    with serving(log, checkpoints=checkpoints, drain_delay=2) as server:
+    with serving(log, checkpoints=checkpoints, drain_delay=DRAIN_DELAY) as server:
         server.signal(signal.SIGTERM)
         told_at = time.monotonic()
         readiness = server.wait_for("/readyz", 503)
@@ -62,4 +65,4 @@ def test_a_server_told_to_wait_is_not_ready_at_once_and_serves_on(checkpoints: P
     assert (answer.status, is_own_mask(answer, 5)) == (200, True)
     assert still_alive == 200
     assert code == 0
-    assert lasted >= 2
+    assert lasted >= DRAIN_DELAY

@@ -19,9 +19,9 @@ def test_a_process_whose_only_model_failed_lives_and_says_so(checkpoints: Path, 
         code = server.terminate()
 
     assert health.status_code == 200
-    assert (readiness.status_code, readiness.json()["models"]["tiny"]["state"]) == (503, "failed")
-    assert readiness.json()["models"]["tiny"]["problem"]
-    assert shown["problem"] == readiness.json()["models"]["tiny"]["problem"]
+    assert (readiness.status_code, readiness.json()["models"]["tiny@1"]["state"]) == (503, "failed")
+    assert readiness.json()["models"]["tiny@1"]["problem"]
+    assert shown["problem"] == readiness.json()["models"]["tiny@1"]["problem"]
     assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
     assert code == 0
 

@@ -41,7 +41,7 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_old_one_and_no_pa
     assert path.read_bytes() == old
 
 
-@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+@pytest.mark.parametrize("redirection", ["2>/dev/full", pytest.param("2>&-", marks=pytest.mark.soak)])
 def test_a_server_that_can_write_no_log_answers_on(checkpoints: Path, log: Path, redirection: str) -> None:
     command = ("/bin/sh", "-c", f'exec "$0" -m service serve {redirection}', sys.executable)
     with serving(log, command=command, checkpoints=checkpoints, port=free_port()) as server:

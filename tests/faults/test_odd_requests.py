@@ -41,7 +41,7 @@ def client(ordinary: Server) -> Iterator[httpx.Client]:
         yield connected
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(headers=HEADERS, query=QUERY)
 @example(headers={"X-Request-Timeout": "nan"}, query={})
 @example(headers={"X-Request-Timeout": "1e400"}, query={})

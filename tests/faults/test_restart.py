@@ -12,7 +12,9 @@ from tests.faults.server import free_port, serving
 def test_after_kill_9_amid_a_request_a_new_process_serves_on_the_same_port(checkpoints: Path, tmp_path: Path) -> None:
     port = free_port()
     with (
-        serving(tmp_path / "first.log", checkpoints=checkpoints, port=port, null_batch_seconds=0.5) as first,
+        serving(
+            tmp_path / "first.log", checkpoints=checkpoints, port=port, null_batch_seconds=0.2, max_batch_size=1
+        ) as first,
         closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection,
     ):
         connection.request("POST", "/segment", picture(1), {"Content-Type": "image/png"})
