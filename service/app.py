@@ -19,6 +19,7 @@ from service.images import ImageLimits
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestRecord
 from service.pipeline import Pipeline
+from service.precision import precision_for
 from service.problems import add_problem_handlers
 from service.registry import Registry
 from service.routes import admin, health, models, segment
@@ -99,8 +100,11 @@ async def _guard(registry: Registry, give_up: Callable[[str], None], delay: floa
 
 
 def _make_registry(settings: Settings, metrics: Metrics, runtimes: Mapping[str, RuntimeBuilder]) -> Registry:
+    """Put the registry together, and refuse settings that name what does not exist."""
     build = _find_runtime(settings.runtime, runtimes)
     found = pick_devices(settings.device)
+    for device in found:
+        precision_for(settings.precision, device)
     num_threads = threads_for(found, wanted=settings.torch_threads)
     devices = [Device(device, num_threads=num_threads, stall_timeout=settings.stall_timeout) for device in found]
     return Registry(Catalog(settings.checkpoints), devices, settings, metrics, build=build)

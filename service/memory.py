@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import accumulate, chain
+from resource import RUSAGE_SELF, getrusage
 from typing import TypeVar
 
 import torch
-from torch._C._autograd import _disable_profiler_legacy, _enable_profiler_legacy
-from torch._C._profiler import ProfilerConfig, ProfilerState, _ExperimentalConfig
+
+try:
+    from torch._C._autograd import _disable_profiler_legacy, _enable_profiler_legacy
+    from torch._C._profiler import ProfilerConfig, ProfilerState, _ExperimentalConfig
+except ImportError:  # torch promises none of these names
+    HAS_PROFILER = False
+else:
+    HAS_PROFILER = True
 
 R = TypeVar("R")
 
@@ -21,7 +28,9 @@ def measured_peak(device: torch.device, work: Callable[[], R]) -> tuple[R, int]:
     fetch from the system themselves, and what an allocator keeps but does not use; on a GPU that is also the context
     and the code of the kernels.
     """
-    return _peak_of_gpu(device, work) if device.type == "cuda" else _peak_of_cpu(work)
+    if device.type == "cuda":
+        return _peak_of_gpu(device, work)
+    return _peak_of_cpu(work) if HAS_PROFILER else _peak_of_process(work)
 
 
 def _peak_of_gpu(device: torch.device, work: Callable[[], R]) -> tuple[R, int]:
@@ -43,6 +52,13 @@ def _peak_of_cpu(work: Callable[[], R]) -> tuple[R, int]:
         threads = _disable_profiler_legacy()
     changes = (event.cpu_memory_usage() for event in chain.from_iterable(threads))
     return result, max(accumulate(changes, initial=0))
+
+
+def _peak_of_process(work: Callable[[], R]) -> tuple[R, int]:
+    """Give by how much the process grew, other threads and what the allocator keeps included; for want of better."""
+    before = getrusage(RUSAGE_SELF).ru_maxrss
+    result = work()
+    return result, 1024 * (getrusage(RUSAGE_SELF).ru_maxrss - before)
 
 
 def _memory_only() -> ProfilerConfig:

@@ -25,10 +25,14 @@ _NATIVE_SIDE = 512
 _LEAST_GROWTH = 1.05
 """A larger batch pays when it brings so many times the images a second."""
 
-_SECONDS_A_SHAPE = 2.0
-"""The most that the passes of a shape take together, beyond the one that fills the caches and one of one image."""
+_STEEP_GROWTH = 1.5
+"""Where throughput grows so much, a batch of twice the size takes hardly longer: it is tried, whatever was spent."""
 
-_SECONDS_A_SIZE = 0.5
+_SECONDS_A_SHAPE = 3.0
+"""What the passes of a shape take together, beyond the one that fills the caches, before no larger size is tried."""
+
+_SECONDS_A_SIZE = 0.2
+_LONG_PASS = 0.5
 _MOST_PASSES = 4
 
 
@@ -68,7 +72,12 @@ async def warm_up(  # noqa: PLR0913
             await passes.seconds(shape, 1)
         return known
     usual = dict.fromkeys(shapes or usual_shapes(spec))  # padding makes some of them one
-    batch_sizes = {shape: await _useful_batch_size(passes, shape, max_batch_size) for shape in usual}
+    batch_sizes: dict[Shape, int] = {}
+    for shape in usual:
+        turned = batch_sizes.get((shape[0], shape[2], shape[1]))  # as many pixels, so as large a batch
+        batch_sizes[shape] = turned or await _useful_batch_size(passes, shape, max_batch_size)
+        if turned:
+            await passes.seconds(shape, 1)
     largest = max(usual, key=lambda shape: batch_sizes[shape] * prod(shape))
     return WarmUp(batch_sizes, await passes.peak_bytes(largest, batch_sizes[largest]))
 
@@ -114,9 +123,9 @@ async def _useful_batch_size(passes: _Passes, shape: Shape, max_batch_size: int)
     await passes.seconds(shape, 1)  # caches and kernels are made now, so its time says nothing
     if max_batch_size == 1:
         return 1
-    spent, useful, throughput = 0.0, 1, 0.0
+    spent, useful, throughput, is_steep = 0.0, 1, 0.0, False
     for size in _sizes(max_batch_size):
-        if throughput and spent + size / throughput > _SECONDS_A_SHAPE:
+        if throughput and not is_steep and spent + size / throughput > _SECONDS_A_SHAPE:
             break
         try:
             durations = await _several(passes, shape, size)
@@ -126,13 +135,16 @@ async def _useful_batch_size(passes: _Passes, shape: Shape, max_batch_size: int)
         found = size / median(durations[1:] or durations)  # the first of a size is slower
         if found < _LEAST_GROWTH * throughput:
             break
+        is_steep = bool(throughput) and found > _STEEP_GROWTH * throughput
         useful, throughput = size, found
     return useful
 
 
 async def _several(passes: _Passes, shape: Shape, size: int) -> list[float]:
     """Time a batch size: several times when a pass is short, once when it is long."""
-    durations: list[float] = []
+    durations = [await passes.seconds(shape, size)]
+    if durations[0] < _LONG_PASS:
+        durations.append(await passes.seconds(shape, size))
     while len(durations) < _MOST_PASSES and sum(durations) < _SECONDS_A_SIZE:
         durations.append(await passes.seconds(shape, size))
     return durations

@@ -40,6 +40,7 @@ def break_weights(path: Path) -> None:
         ({"default_model": "xyz"}, "no such model; there are tiny@1"),
         ({"runtime": "magic"}, "bad setting runtime=magic: no such runtime, known are torch, null"),
         ({"device": "cuda:99"}, "bad setting device=cuda:99"),
+        ({"precision": "int4"}, "bad setting precision=int4"),
     ],
 )
 def test_settings_that_name_what_is_not_there_are_refused(checkpoints: Path, values: dict[str, str], told: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from service.memory import measured_peak
+from service.memory import _peak_of_process, measured_peak
 
 CPU = torch.device("cpu")
 MIB = 1 << 20
@@ -130,3 +130,10 @@ def test_memory_of_a_gpu_is_counted_beside_what_was_there() -> None:
 
     assert peak == 2 * MIB
     assert before.nbytes == 8 * MIB
+
+
+def test_without_the_profiler_the_growth_of_the_process_is_told() -> None:
+    result, peak = _peak_of_process(lambda: torch.ones(1 << 28, dtype=torch.uint8).sum().item())
+
+    assert result == 1 << 28
+    assert peak >= 0

@@ -122,13 +122,13 @@ async def test_a_slow_network_is_not_run_on_more_than_one_image(device: Device) 
 
 
 @pytest.mark.parametrize("seconds_an_image", [0.001, 0.02, 0.1, 0.3, 0.7])
-async def test_warming_up_a_shape_takes_no_more_than_about_two_seconds(device: Device, seconds_an_image: float) -> None:
+async def test_warming_up_a_shape_takes_no_more_than_a_few_seconds(device: Device, seconds_an_image: float) -> None:
     network = Network(lambda size: seconds_an_image * size**0.9)
 
     await measure(network, device, 1024)
 
     for_caches_and_memory = seconds_an_image * (1 + network.sizes[-1] ** 0.9)
-    assert network.clock.now - for_caches_and_memory <= 2.5
+    assert network.clock.now - for_caches_and_memory <= 3.7
 
 
 async def test_growing_ends_where_memory_does(device: Device) -> None:
@@ -247,3 +247,19 @@ async def test_a_shape_that_both_ways_up_are_padded_to_is_warmed_up_once(device:
     await warm_up(network, device, coarse, max_batch_size=1, clock=network.clock)
 
     assert network.batches == [((3, 64, 64), 1)] * 2  # for the caches and the memory
+
+
+async def test_a_large_batch_is_found_though_every_pass_is_long(device: Device) -> None:
+    network = Network(lambda _: 0.9)
+
+    assert await measure(network, device, 8) == 8
+
+
+async def test_a_shape_that_is_only_turned_is_not_measured_again(device: Device) -> None:
+    network = Network(lambda size: 0.01 * max(4, size))
+    shapes = [(3, 48, 64), (3, 64, 48)]
+
+    warm = await warm_up(network, device, SPEC, max_batch_size=8, shapes=shapes, clock=network.clock)
+
+    assert warm.batch_sizes == dict.fromkeys(shapes, 4)
+    assert network.sizes.count(2) <= 4
