@@ -1,6 +1,7 @@
 """List everything that a client can be told went wrong, each with its HTTP status.
 
 * ServiceError
+  - BrokenRequest 400 · HeadTooLarge 431 · HeadTooSlow 408 · TooManyConnections 503
   - InvalidRequest 422 · UnreadableImage 422
   - Unauthorized 401 · Forbidden 403 · UnknownModel 404 · NotAcceptable 406 · UnsupportedImage 415
   - BodyTooLarge 413 · ImageTooLarge 413 · BodyTooSlow 408
@@ -37,6 +38,27 @@ class InvalidRequest(ServiceError):
 
     status = 422
     title = "The request is not valid"
+
+
+class BrokenRequest(ServiceError):
+    """The bytes are no HTTP/1.1 request, or one that could be read in two ways."""
+
+    status = 400
+    title = "The request cannot be read"
+
+
+class HeadTooLarge(ServiceError):
+    """The line and headers of the request have more bytes than allowed."""
+
+    status = 431
+    title = "The request head is too large"
+
+
+class HeadTooSlow(ServiceError):
+    """The line and headers of the request did not arrive in time."""
+
+    status = 408
+    title = "The request head came too slowly"
 
 
 class UnreadableImage(ServiceError):
@@ -114,6 +136,14 @@ class ClientGone(ServiceError):
 
     status = 499
     title = "The client has gone"
+
+
+class TooManyConnections(ServiceError):
+    """As many connections as allowed are already open."""
+
+    status = 503
+    title = "The service has too many connections"
+    retry_after = 1
 
 
 class QueueFull(ServiceError):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.errors import InvalidRequest, ServiceError
+from service.errors import InvalidRequest, ServiceError, ShuttingDown
 from service.logs import request_id
 
 log = logging.getLogger(__name__)
@@ -45,8 +45,8 @@ def problem_response(error: ServiceError) -> Response:
     if error.status == 500:
         log.error("request failed", exc_info=error, extra={"problem": error.slug})
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    if error.status in {408, 413}:
-        headers["Connection"] = "close"  # or the rest of the body would be waited for, however long it is
+    if error.status in {408, 413} or isinstance(error, ShuttingDown):
+        headers["Connection"] = "close"  # or the rest of the body, or more requests, would be waited for
     return _response(
         f"urn:problem-type:segserve:{error.slug}",
         error.title,

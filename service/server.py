@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
@@ -11,11 +10,11 @@ import time
 from types import FrameType
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service import logs
 from service.app import create_app
 from service.dependencies import services_of
+from service.protocol import CarefulProtocol
 from service.registry import Registry
 from service.settings import Settings
 
@@ -44,7 +43,7 @@ def serve(settings: Settings) -> str | None:
     logs.configure(level=settings.log_level, style=settings.log_format)
     config = uvicorn.Config(
         app,
-        http=_ImpatientProtocol,
+        http=CarefulProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -58,19 +57,6 @@ def serve(settings: Settings) -> str | None:
     log.info("listening", extra={"url": f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"})
     server.run(sockets=[listener])
     return reasons[0] if reasons else None
-
-
-class _ImpatientProtocol(H11Protocol):
-    """Close a connection whose first request does not come in the time that uvicorn gives to a later one."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Begin to wait."""
-        super().connection_made(transport)
-        self.loop.call_later(self.timeout_keep_alive, self._close_if_silent)
-
-    def _close_if_silent(self) -> None:
-        if self.cycle is None:  # no head has come
-            self.transport.close()
 
 
 class _DrainingServer(uvicorn.Server):
