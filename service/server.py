@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
 import socket
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
@@ -19,6 +24,10 @@ from service.registry import Registry
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_GRACE = 2.0
+"""Time for what is left to do once nobody is answered any more."""
+_SWITCH_INTERVAL = 0.0005
 
 
 class CannotListen(OSError):
@@ -55,12 +64,16 @@ def serve(settings: Settings) -> str | None:
     server = _DrainingServer(config, services_of(app).registry, drain_delay=settings.drain_delay)
     host, port = listener.getsockname()[:2]
     log.info("listening", extra={"url": f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"})
-    server.run(sockets=[listener])
+    with _favoured_event_loop():
+        server.run(sockets=[listener])
     return reasons[0] if reasons else None
 
 
 class _DrainingServer(uvicorn.Server):
-    """Serve on for ``drain_delay`` after a signal, not ready any more; then answer what is in flight and stop."""
+    """Serve on for ``drain_delay`` after a signal, not ready any more; then answer what is in flight and stop.
+
+    The process ends in time even if a thread of it is stuck, or the loop is.
+    """
 
     def __init__(self, config: uvicorn.Config, registry: Registry, *, drain_delay: float) -> None:
         super().__init__(config)
@@ -75,6 +88,7 @@ class _DrainingServer(uvicorn.Server):
             self._registry.drain()
         else:
             self.should_exit = self.force_exit = True
+            _end_process_after(_GRACE)
 
     async def on_tick(self, counter: int) -> bool:
         """Say whether it is time to stop."""
@@ -83,6 +97,35 @@ class _DrainingServer(uvicorn.Server):
             log.info("stopping")
             return True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is in flight, close the app, and let the process end soon."""
+        _end_process_after((self.config.timeout_graceful_shutdown or 0) + _GRACE)
+        await super().shutdown(sockets)
+
+
+def _end_process_after(seconds: float) -> None:
+    """End the process, if it still is there by then: the interpreter waits for its threads for ever."""
+
+    def end() -> None:
+        log.critical("a thread is stuck, the process ends without it")
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
+@contextmanager
+def _favoured_event_loop() -> Iterator[None]:
+    """Let no thread, and no search for garbage among the libraries' own objects, keep the event loop waiting."""
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()  # or libraries would take their own objects for leaks when the process ends
 
 
 def _listen(host: str, port: int) -> socket.socket:
