@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Callable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, ServiceError
 from service.logs import request_id
 from service.metrics import Metrics
-from service.problems import unexpected_response
+from service.problems import problem_response, unexpected_response
 
 log = logging.getLogger("service.requests")
 
-_LINGER = 1.0
 _SANE_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -35,7 +33,7 @@ class RequestRecord:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = _header(scope, b"x-request-id")
         current = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
         token = request_id.set(current)
         started = time.monotonic()
@@ -45,7 +43,7 @@ class RequestRecord:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = current
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", current.encode())]
             await send(message)
 
         try:
@@ -74,6 +72,29 @@ class RequestRecord:
         )
 
 
+class EarlyRefusal:
+    """Refuse what there is no room for before anything else looks at it: a POST to ``path`` that ``check`` refuses.
+
+    ``check`` gets the model that the request names and raises the ``ServiceError`` to answer with.
+    """
+
+    def __init__(self, app: ASGIApp, *, path: str, check: Callable[[str | None], None]) -> None:
+        self._app = app
+        self._check = check
+        self.path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and scope["path"] == self.path and scope["method"] == "POST":
+            try:
+                self._check(_model_of(scope["query_string"]))
+            except ServiceError as error:
+                scope["route"] = self
+                await problem_response(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
 class BodyLimit:
     """Refuse a body of more than ``max_bytes`` to whoever reads it: by its declared length, else once it gets there."""
 
@@ -86,29 +107,25 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        declared = headers.get("content-length", "")
+        declared = _header(scope, b"content-length")
         num_bytes = 0
 
         async def receive_counted() -> Message:
             nonlocal num_bytes
             if declared.isdecimal() and int(declared) > self._max_bytes:
-                if "expect" not in headers:  # or to receive would ask for the body
-                    await _discard(receive)
                 raise BodyTooLarge(f"body is {int(declared)} bytes, at most {self._max_bytes}")
             message = await receive()
             num_bytes += len(message.get("body", b""))
             if num_bytes > self._max_bytes:
-                await _discard(receive)
                 raise BodyTooLarge(f"body is longer than {self._max_bytes} bytes")
             return message
 
         await self._app(scope, receive_counted, send)
 
 
-async def _discard(receive: Receive) -> None:
-    """Take what still comes, for a while: a connection that is closed while its client sends may cost it the answer."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_LINGER):
-            while (await receive()).get("more_body", False):
-                pass
+def _header(scope: Scope, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
+def _model_of(query: bytes) -> str | None:
+    return QueryParams(query).get("model") if query else None
