@@ -61,15 +61,14 @@ async def warm_up(  # noqa: PLR0913
     """Run a model on its usual ``shapes``, or else on those of the spec, and measure it.
 
     Every pass has a turn of its own, so that a model that serves already waits for one of them at most. With a
-    ``known`` measurement of the same checkpoint its shapes are run once, to fill the caches, and nothing is measured.
+    ``known`` measurement of the same checkpoint one image is run, to fill the caches, and nothing is measured.
 
     Raises:
         OutOfMemory: One image of a shape is too much.
     """
     passes = _Passes(runtime, device, clock)
     if known is not None:
-        for shape in known.batch_sizes:
-            await passes.seconds(shape, 1)
+        await passes.seconds(next(iter(known.batch_sizes)), 1)
         return known
     usual = dict.fromkeys(shapes or usual_shapes(spec))  # padding makes some of them one
     batch_sizes: dict[Shape, int] = {}
