@@ -195,7 +195,8 @@ def free_port() -> int:
 
 
 def _environment(settings: Mapping[str, object]) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("SEGSERVE_")}
+    """Give the environment with these settings alone, and without coverage: a killed process could not tell of it."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SEGSERVE_", "COVERAGE_"))}
     told = {"device": "cpu", "runtime": "null", "torch_threads": 1, **settings}
     return {**kept, **{f"SEGSERVE_{name.upper()}": str(value) for name, value in told.items()}}
 

@@ -15,7 +15,7 @@ DRAIN_DELAY = 1.5
 
 def test_what_is_in_flight_at_sigterm_is_answered_and_nothing_is_left_over(checkpoints: Path, log: Path) -> None:
     with serving(
-        log, checkpoints=checkpoints, null_batch_seconds=0.05, max_batch_size=1, shutdown_timeout=SHUTDOWN_TIMEOUT
+        log, checkpoints=checkpoints, null_batch_seconds=0.15, max_batch_size=1, shutdown_timeout=SHUTDOWN_TIMEOUT
     ) as server:
         answers, refusals = asyncio.run(terminate_amid_requests(server))
         asked_at = time.monotonic()

@@ -20,6 +20,8 @@ TOKEN = "a token of the tests"  # noqa: S105  # no secret
 NUM_REQUESTS = 300
 NUM_CLIENTS = 12
 SLACK = 8 << 20
+SETTINGS = {"runtime": "torch", "loading": "lazy", "default_model": "a", "max_batch_size": 1}
+"""With larger batches, what a model takes would depend on which of them were found to pay."""
 EVICTED = {"reason": "evicted"}
 
 
@@ -36,9 +38,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def roomy(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Give a server that holds all three."""
     log = tmp_path_factory.mktemp("roomy") / "server.log"
-    with serving(
-        log, checkpoints=three, runtime="torch", loading="lazy", default_model="a", admin_token=TOKEN
-    ) as running:
+    with serving(log, checkpoints=three, admin_token=TOKEN, **SETTINGS) as running:
         yield running
 
 
@@ -52,9 +52,7 @@ def tight(roomy: Server, three: Path, log: Path) -> Iterator[Server]:
     with serving(
         log,
         checkpoints=three,
-        runtime="torch",
-        loading="lazy",
-        default_model="a",
+        **SETTINGS,
         pinned_models="a",
         memory_budget_bytes=2 * weights + weights // 2 + peak,
         min_residence=0.2,
@@ -77,7 +75,7 @@ def test_three_models_take_turns_in_memory_for_two_and_all_requests_are_answered
     tell("evictions", f"{evictions:.0f} in {NUM_REQUESTS} requests")
     tell("model in memory", f"median {np.median(of_pinned):.3f} s, slowest {max(of_pinned):.3f} s")
     tell("all", f"slowest {max(answer.seconds for answer in answers):.3f} s")
-    assert [answer.status for answer in answers] == [200] * NUM_REQUESTS
+    assert {answer.status: answer.content for answer in answers if answer.status != 200} == {}
     assert all(agree(mask(answer), right[what]) for answer, what in zip(answers, asked, strict=True))
     assert not agree(right["a", 0], right["b", 0])
     assert evictions > 0
