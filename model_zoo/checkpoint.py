@@ -76,13 +76,12 @@ def save(path: Path, network: nn.Module, card: Card, *, dtype: Dtype = "float32"
     length = int.from_bytes(blob[:8], "little")
     data = memoryview(blob)[8 + length :]
     entries = json.loads(blob[8 : 8 + length])
-    _check_weights(
-        card.spec, {name: TensorEntry.model_validate(entry, strict=False) for name, entry in entries.items()}
-    )
+    listed = {name: TensorEntry.model_validate(entry, strict=False) for name, entry in entries.items()}
+    network = _fill(_empty_network(card.spec, listed), tensors)
     header = CheckpointHeader(
         **dict(card),
         dtype=dtype,
-        self_test=make_self_test(_network(card.spec, tensors), card.spec),
+        self_test=make_self_test(network, card.spec),
         sha256=hashlib.sha256(data).hexdigest(),
     )
     entries = {"__metadata__": {METADATA_KEY: _canonical_json(header)}, **entries}
@@ -115,12 +114,12 @@ def load(path: Path) -> Checkpoint:
     """
     with _naming(path), path.open("rb") as file:
         container, header = _read_header(file)
-        _check_weights(header.spec, container.tensors)
+        network = _empty_network(header.spec, container.tensors)
         file.seek(0)
         blob = file.read()
         if hashlib.sha256(memoryview(blob)[container.start :]).hexdigest() != header.sha256:
             raise BadCheckpoint("the weights do not match the sha256 in the header; the file is damaged")
-        return Checkpoint(_network(header.spec, safetensors.torch.load(blob)), header)
+        return Checkpoint(_fill(network, safetensors.torch.load(blob)), header)
 
 
 def verify(path: Path) -> Checkpoint:
@@ -192,13 +191,14 @@ def _parse_header(text: str) -> CheckpointHeader:
         raise BadCheckpoint(f"header field {where[:SHOWN]}: {first['msg'][:200]}") from error
 
 
-def _check_weights(spec: ModelSpec, tensors: Mapping[str, TensorEntry]) -> None:
-    """Compare names, shapes and kinds of the tensors with those of the architecture, without allocating it."""
+def _empty_network(spec: ModelSpec, tensors: Mapping[str, TensorEntry]) -> nn.Module:
+    """Build a network without allocating it, and compare names, shapes and kinds of its tensors with those listed."""
     try:
         with torch.device("meta"):
-            wanted = _build(spec).state_dict()
+            network = build(spec.architecture, spec.num_classes, spec.arguments)
     except ValueError as error:
         raise BadCheckpoint(str(error)) from error
+    wanted = network.state_dict()
     for complaint, names in (
         ("misses", wanted.keys() - tensors.keys()),
         ("has tensors unknown to the architecture,", tensors.keys() - wanted.keys()),
@@ -212,16 +212,11 @@ def _check_weights(spec: ModelSpec, tensors: Mapping[str, TensorEntry]) -> None:
             raise BadCheckpoint(f"{name} has shape {list(entry.shape)}, {spec.architecture} needs {list(shape)}")
         if entry.is_floating_point != value.is_floating_point():
             raise BadCheckpoint(f"{name} is stored as {entry.dtype}, {spec.architecture} needs {value.dtype}")
+    return network
 
 
-def _network(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Rebuild the network around tensors that were checked."""
-    with torch.device("meta"):
-        network = _build(spec)
+def _fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Put tensors that were checked into an empty network."""
     full = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
     network.load_state_dict(full, strict=True, assign=True)
     return network.eval()
-
-
-def _build(spec: ModelSpec) -> nn.Module:
-    return build(spec.architecture, spec.num_classes, spec.arguments)

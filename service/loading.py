@@ -110,7 +110,7 @@ class Loader:
         return count
 
 
-def _read(candidate: Candidate, is_known: bool) -> Checkpoint:  # noqa: FBT001  # an executor takes no keywords
+def _read(candidate: Candidate, is_known: bool) -> Checkpoint:
     """Read a checkpoint; one that has passed its self-test here, and is still the same, need not pass it again."""
     if is_known and candidate.inspection is not None:
         checkpoint = load(candidate.path)

@@ -61,14 +61,15 @@ async def warm_up(  # noqa: PLR0913
     """Run a model on its usual ``shapes``, or else on those of the spec, and measure it.
 
     Every pass has a turn of its own, so that a model that serves already waits for one of them at most. With a
-    ``known`` measurement of the same checkpoint one image is run, to fill the caches, and nothing is measured.
+    ``known`` measurement of the same checkpoint nothing is measured, and only a GPU runs one image to fill its caches.
 
     Raises:
         OutOfMemory: One image of a shape is too much.
     """
     passes = _Passes(runtime, device, clock)
     if known is not None:
-        await passes.seconds(next(iter(known.batch_sizes)), 1)
+        if device.device.type != "cpu":
+            await passes.seconds(next(iter(known.batch_sizes)), 1)
         return known
     usual = dict.fromkeys(shapes or usual_shapes(spec))  # padding makes some of them one
     batch_sizes: dict[Shape, int] = {}
