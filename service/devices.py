@@ -132,12 +132,14 @@ class Device:
             self._thread.start()
         job = _Job(work)
         self._open_jobs.add(job)  # the thread may die with a job in its hands
-        job.answer.add_done_callback(lambda _: self._open_jobs.discard(job))
         self._jobs.put(job)
         if self._broken is not None:  # the thread may have ended already, and nobody would hear of this job
             self._refuse_jobs(self._broken)
-        result: R = await asyncio.wrap_future(job.answer)
-        return result
+        try:
+            result: R = await asyncio.wrap_future(job.answer)
+            return result
+        finally:
+            self._open_jobs.discard(job)
 
     async def _check_still_works(self, error: Exception) -> None:
         """Find out whether a failure was the work's own: some errors of a GPU stay until the process ends."""
