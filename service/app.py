@@ -17,7 +17,7 @@ from service.dependencies import Services
 from service.devices import Device, pick_devices, threads_for
 from service.images import ImageLimits
 from service.metrics import Metrics
-from service.middleware import BodyLimit, RequestRecord
+from service.middleware import BodyLimit, EarlyRefusal, RequestRecord
 from service.pipeline import Pipeline
 from service.precision import precision_for
 from service.problems import add_problem_handlers
@@ -71,6 +71,7 @@ def create_app(
         app.include_router(module.router)
     add_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(EarlyRefusal, path="/segment", check=pipeline.check_door)
     app.add_middleware(RequestRecord, metrics=metrics)
     return app
 

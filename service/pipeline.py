@@ -59,23 +59,26 @@ class Pipeline:
         self._limits = limits
         self._metrics = metrics
 
-    def check_door(self, name: str | None, priority: Priority = Priority.INTERACTIVE) -> Model:
-        """Give the model that a request is for, if it would be let in now; nothing is held yet.
+    def check_door(self, name: str | None) -> None:
+        """Do nothing if a request for a model would be let in now; count it if it would not.
 
         Raises:
-            ServiceError: As ``Registry.find``, ``Registry.check`` and ``Admission.check``.
+            ServiceError: As ``visit``.
         """
         model = self._registry.find(name)
-        self._registry.check(model)
-        model.admission.check(priority)
-        return model
+        try:
+            self._registry.check(model)
+            model.admission.check()
+        except ServiceError as error:
+            self._metrics.images.labels(model.name, error.slug).inc()
+            raise
 
     @contextmanager
     def visit(self, wish: Wish) -> Iterator[Model]:
         """Find the model of a request and keep it from going until the request is answered; count what becomes of it.
 
         Raises:
-            ServiceError: As ``check_door``.
+            ServiceError: As ``Registry.find``, ``Registry.check`` and ``Admission.check``.
         """
         model = self._registry.find(wish.model)
         outcome = "failed"
