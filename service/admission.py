@@ -47,7 +47,7 @@ class Admission:
     """Let in at most ``max_images`` images with ``max_pixels`` pixels at a time, and none once it is closed.
 
     Bulk images take at most half of the places, so that they never shut the others out. An image that is larger than
-    ``max_pixels`` comes in when it is alone.
+    ``max_pixels`` comes in when it is alone. ``on_change`` hears by how many the images that are in change.
     """
 
     def __init__(self, *, max_images: int, max_pixels: int, on_change: Callable[[int], None] = lambda _: None) -> None:
@@ -102,7 +102,7 @@ class Admission:
 
     def _change(self, by: int, priority: Priority) -> None:
         self._in_flight[priority] += by
-        self._on_change(self.in_flight)
+        self._on_change(by)
 
 
 class _Pixels:

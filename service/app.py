@@ -70,7 +70,7 @@ def create_app(
     for module in (segment, models, admin, health):
         app.include_router(module.router)
     add_problem_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_pending_bytes=settings.max_pending_body_bytes)
     app.add_middleware(EarlyRefusal, path="/segment", check=pipeline.check_door)
     app.add_middleware(RequestRecord, metrics=metrics)
     return app

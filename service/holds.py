@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Holds:
-    """Count those who hold a thing at the moment."""
+    """Count those who hold a thing at the moment; ``on_change`` hears by how many they change."""
 
     def __init__(self, *, on_change: Callable[[int], None] = lambda _: None) -> None:
         self._count = 0
@@ -39,4 +39,4 @@ class Holds:
 
     def _change(self, by: int) -> None:
         self._count += by
-        self._on_change(self._count)
+        self._on_change(by)

@@ -15,7 +15,7 @@ class Metrics:
 
     Labels: ``route`` is a template or ``unmatched``, ``status`` an HTTP status, ``model`` a served model's name,
     ``outcome`` is ``ok`` or the slug of an error, ``stage`` one of decode, queue, infer, encode, ``reason`` one of
-    evicted, idle, replaced, removed, asked, ``kind`` one of weights, peak.
+    evicted, idle, replaced, removed, asked, ``kind`` one of weights, peak; there ``model`` is ``name@version``.
     """
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLarge, ServiceError
+from service.errors import BodyTooLarge, QueueFull, ServiceError
 from service.logs import request_id
 from service.metrics import Metrics
 from service.problems import problem_response, unexpected_response
@@ -96,11 +96,17 @@ class EarlyRefusal:
 
 
 class BodyLimit:
-    """Refuse a body of more than ``max_bytes`` to whoever reads it: by its declared length, else once it gets there."""
+    """Bound the bytes of bodies: of one by ``max_bytes``, of all together by ``max_pending_bytes``.
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    One that is too large is refused to whoever reads it, by its declared length or once it gets there. The bytes of a body count until
+    its request is answered. A body that is alone is never refused because of the others.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, max_pending_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._max_pending_bytes = max_pending_bytes
+        self._num_pending = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -115,12 +121,24 @@ class BodyLimit:
             if declared.isdecimal() and int(declared) > self._max_bytes:
                 raise BodyTooLarge(f"body is {int(declared)} bytes, at most {self._max_bytes}")
             message = await receive()
-            num_bytes += len(message.get("body", b""))
-            if num_bytes > self._max_bytes:
+            more = len(message.get("body", b""))
+            if num_bytes + more > self._max_bytes:
                 raise BodyTooLarge(f"body is longer than {self._max_bytes} bytes")
+            self._check_pending(num_bytes, more)
+            num_bytes += more
+            self._num_pending += more
             return message
 
-        await self._app(scope, receive_counted, send)
+        try:
+            await self._app(scope, receive_counted, send)
+        finally:
+            self._num_pending -= num_bytes
+
+    def _check_pending(self, own: int, more: int) -> None:
+        others = self._num_pending - own
+        if more and others and self._num_pending + more > self._max_pending_bytes:
+            limit = f"at most {self._max_pending_bytes} in all (max_pending_body_bytes)"
+            raise QueueFull(f"the bodies of other requests hold {others} bytes and this one {own + more}, {limit}")
 
 
 def _header(scope: Scope, name: bytes) -> str:

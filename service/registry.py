@@ -227,12 +227,12 @@ class Registry:
         admission = Admission(
             max_images=settings.max_in_flight,
             max_pixels=settings.max_in_flight_pixels,
-            on_change=self._metrics.in_flight.labels(candidate.name).set,
+            on_change=self._metrics.in_flight.labels(candidate.name).inc,
         )
         if self._is_closed_to_all:
             admission.close()
         state = State.UNLOADED if candidate.problem is None else State.FAILED
-        visitors = Holds(on_change=self._metrics.visitors.labels(candidate.name).set)
+        visitors = Holds(on_change=self._metrics.visitors.labels(candidate.name).inc)
         model = Model(candidate, candidate, admission, visitors, state, candidate.problem)
         model.is_pinned = bool({model.name, model.key} & settings.pinned)
         self.models[model.key] = model

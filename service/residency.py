@@ -134,8 +134,8 @@ class Residency:
         model.footprint, model.warm_ups = segmenter.footprint, list(segmenter.warm_ups)
         model.num_loads += 1
         self._metrics.loads.labels(model.name, "ok").inc()
-        self._metrics.model_bytes.labels(model.name, "weights").set(segmenter.footprint.weights_bytes)
-        self._metrics.model_bytes.labels(model.name, "peak").set(segmenter.footprint.peak_bytes)
+        self._metrics.model_bytes.labels(model.key, "weights").set(segmenter.footprint.weights_bytes)
+        self._metrics.model_bytes.labels(model.key, "peak").set(segmenter.footprint.peak_bytes)
         devices = [replica.device.name for replica in segmenter.batcher.replicas]
         log.info("model ready", extra={"model": model.key, "devices": devices, "loads": model.num_loads})
 
@@ -232,6 +232,9 @@ class Residency:
         for device in devices:
             if not device.is_broken:
                 await device.free_cache()
+        if model.segmenter is None:
+            for kind in ("weights", "peak"):
+                self._metrics.model_bytes.labels(model.key, kind).set(0)
         self._metrics.unloads.labels(model.name, reason).inc()
         log.info("model unloaded", extra={"model": model.key, "reason": reason})
 

@@ -37,7 +37,7 @@ def test_a_closed_admission_lets_nobody_in_and_keeps_who_is_in() -> None:
         with pytest.raises(ShuttingDown):
             admission.check()
 
-    assert seen == [1, 0]
+    assert seen == [1, -1]
 
 
 def test_whoever_came_before_the_closing_still_gets_a_place() -> None:

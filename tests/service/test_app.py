@@ -74,6 +74,19 @@ async def test_a_service_that_still_loads_is_alive_but_not_ready(checkpoints: Pa
     assert accepted.status_code == 200
 
 
+async def test_a_service_is_not_ready_before_its_model_has_run(checkpoints: Path, echo: Echo) -> None:
+    echo.hold()
+    async with running(create_app(settings_for(checkpoints), runtimes={"torch": echo.build})) as client:
+        is_running = await asyncio.to_thread(echo.busy.wait, 20)
+        during = await client.get("/readyz")
+        echo.go.set()
+        await until_ready(client)
+
+    assert is_running
+    assert during.status_code == 503
+    assert len(echo.batches) > 1  # every usual shape
+
+
 async def test_a_broken_checkpoint_fails_alone_and_says_why(several: Path, tmp_path: Path) -> None:
     shutil.copy(several / "a.safetensors", tmp_path / "a.safetensors")
     shutil.copy(several / "a.safetensors", tmp_path / "twin.safetensors")

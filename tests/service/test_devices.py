@@ -107,6 +107,20 @@ async def test_a_device_whose_thread_dies_says_so_and_answers_all_who_wait() -> 
     assert device.problem == "the device's thread has died"
 
 
+async def test_a_gpu_that_fails_even_at_the_simplest_work_is_broken() -> None:
+    def fail() -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered at /secret/path")
+
+    device = Device(torch.device("cuda", 99), num_threads=1)  # no machine has it, so nothing works there
+    with pytest.raises(DeviceFailed) as caught:
+        await device.run(fail)
+    was_broken, problem = device.is_broken, device.problem
+    device.close()
+
+    assert "secret" not in str(caught.value)
+    assert (was_broken, problem) == (True, "an error on the GPU that stays until the process ends")
+
+
 async def test_a_device_that_is_stuck_says_so_until_it_goes_on() -> None:
     device, go = Device(torch.device("cpu"), num_threads=1, stall_timeout=0.01), threading.Event()
     stuck = asyncio.create_task(device.run(go.wait, 20))

@@ -5,12 +5,13 @@ import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
 import torch
 
-from model_zoo.checkpoint import Checkpoint
+from model_zoo.checkpoint import Checkpoint, inspect
 from service.app import create_app
 from service.dependencies import services_of
 from service.models import Model, State
@@ -177,6 +178,17 @@ async def test_a_removed_file_drains_and_goes(tmp_path: Path, echo: Echo) -> Non
     assert (answered.status_code, late.status_code) == (200, 404)
 
 
+async def test_a_service_without_any_model_is_not_ready(tmp_path: Path) -> None:
+    save_model(tmp_path / "a.safetensors", "a")
+    async with world(tmp_path) as service:
+        before = await service.client.get("/readyz")
+        (tmp_path / "a.safetensors").unlink()
+        await until(lambda: not service.registry.models)
+        after = await service.client.get("/readyz")
+
+    assert (before.status_code, after.status_code) == (200, 503)
+
+
 async def test_a_folder_that_cannot_be_read_takes_nothing_away(tmp_path: Path) -> None:
     folder = tmp_path / "models"
     folder.mkdir()
@@ -314,6 +326,18 @@ async def test_nobody_else_does_what_an_operator_does(
     assert [answer.status_code for answer in answers] == [status] * 3
 
 
+@pytest.mark.parametrize("name", ["b", "../b", "../b.safetensors", "{outside}", "file://{outside}"])
+async def test_nobody_reaches_a_file_outside_the_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "models").mkdir()
+    save_model(tmp_path / "models" / "a.safetensors", "a")
+    save_model(tmp_path / "b.safetensors", "b")
+    wanted = quote(name.format(outside=tmp_path / "b.safetensors"), safe="")
+    async with world(tmp_path / "models") as service:
+        answers = [await service.segment(wanted), await service.admin(wanted, "load")]
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+
+
 def test_the_admin_token_can_lie_in_a_file(checkpoints: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     (tmp_path / "short").write_text("abc")
@@ -336,6 +360,21 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate("abc"):
         save_model(folder / f"{name}.safetensors", name, seed=seed)
     return folder
+
+
+async def test_what_each_model_holds_is_shown_and_a_metric(three: Path) -> None:
+    async with world(three) as service:
+        shown = [(await service.model(name))["memory"] for name in "abc"]
+        counted = [
+            {
+                f"{kind}_bytes": service.metric(f'segserve_model_bytes{{kind="{kind}",model="{name}@1"}}')
+                for kind in ("weights", "peak")
+            }
+            for name in "abc"
+        ]
+
+    assert counted == shown
+    assert all(held > 0 for model in counted for held in model.values())
 
 
 @pytest.fixture(scope="session")
@@ -397,6 +436,31 @@ async def test_a_model_in_use_is_not_taken_out(three: Path, budget_for_two: int)
     assert not was_done
     assert runtime
     assert answered.status_code == 200
+
+
+async def test_a_model_keeps_its_memory_for_a_while_whoever_else_wants_it(three: Path, budget_for_two: int) -> None:
+    async with world(three, max_batch_size=1, memory_budget_bytes=budget_for_two, min_residence=1000) as service:
+        headers = {**PNG, "X-Request-Timeout": "0.2"}
+        late = await service.client.post("/segment?model=c", content=PICTURE, headers=headers)
+        states = [service.find(name).state for name in "abc"]
+        answers = [await service.segment(name) for name in "ab"]
+
+    assert late.status_code == 504
+    assert states == [State.READY, State.READY, State.LOADING]
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+async def test_who_would_wait_too_long_for_memory_is_refused(three: Path, budget_for_two: int) -> None:
+    half_a_model = 2 * inspect(three / "a.safetensors").num_parameters  # of four bytes each
+    budget_for_one = budget_for_two - half_a_model
+    async with world(three, max_batch_size=1, memory_budget_bytes=budget_for_one, min_residence=1000) as service:
+        waiting = asyncio.create_task(service.segment("b"))
+        await until(lambda: service.find("b").state is State.LOADING)
+        refused = await service.segment("c")
+        waiting.cancel()
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    assert refused.json()["detail"] == "1 models wait for memory, model c@1 would be loaded in 1000 s"
 
 
 async def test_a_model_that_is_larger_than_the_budget_is_refused(three: Path) -> None:

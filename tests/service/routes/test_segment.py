@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from io import BytesIO
 
@@ -98,6 +99,32 @@ async def test_accept_chooses_the_format(serve_echo: Serve) -> None:
 
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["segments"][0]["class_id"] == 1
+
+
+@pytest.mark.parametrize("accept", ["image/png", "*/*", "image/png, application/json"])
+async def test_what_comes_can_be_saved_as_a_png(serve_echo: Serve, accept: str) -> None:
+    async with serve_echo() as client:
+        answer = await client.post("/segment", content=plain_image(), headers={**PNG, "Accept": accept})
+
+    assert answer.headers["content-type"] == "image/png"
+    assert (indices(answer.content) == 1).all()
+
+
+async def test_no_answer_is_a_list_of_pixels(serve: Serve) -> None:
+    async with serve() as client:
+        answer = (await post(client, encode(noisy_image((90, 70))), format="rle")).text
+
+    assert max(map(len, re.findall(r"\[([-\d.,\s]*)\]", answer))) < 30  # a size or a box
+
+
+async def test_with_batches_of_one_everybody_is_answered(serve_echo: Serve, echo: Echo) -> None:
+    async with serve_echo(max_batch_size=1) as client:
+        answers = await asyncio.gather(*(post(client, plain_image(red)) for red in range(8)))
+        metrics = (await client.get("/metrics")).text
+
+    assert [int(indices(answer.content)[0, 0]) for answer in answers] == list(range(8))
+    assert sorted(echo.batches) == [[red] for red in range(8)]
+    assert 'segserve_batch_size_bucket{le="1.0",model="tiny"} 8.0' in metrics
 
 
 async def test_the_mask_is_of_the_upright_image(serve: Serve) -> None:
@@ -228,6 +255,29 @@ async def test_a_body_that_takes_its_time_holds_no_place(serve_echo: Serve) -> N
         answered = await slow
 
     assert (quick.status_code, answered.status_code) == (200, 200)
+
+
+async def test_the_bodies_of_all_requests_are_bounded_together(serve_echo: Serve) -> None:
+    picture = plain_image()
+    reading, go = asyncio.Event(), asyncio.Event()
+
+    async def in_two_parts() -> AsyncIterator[bytes]:
+        yield picture[:60]
+        reading.set()
+        await go.wait()
+        yield picture[60:]
+
+    async with serve_echo(max_body_bytes=1024, max_pending_body_bytes=1024) as client:
+        slow = asyncio.create_task(client.post("/segment", content=in_two_parts(), headers=PNG))
+        await asyncio.wait_for(reading.wait(), 20)
+        refused = await post(client, bytes(1000))
+        go.set()
+        answered = await slow
+        alone = await post(client, bytes(1000))
+
+    assert (refused.status_code, refused.headers["retry-after"], answered.status_code) == (503, "1", 200)
+    assert "hold 60 bytes and this one 1000, at most 1024 in all (max_pending_body_bytes)" in refused.json()["detail"]
+    assert alone.status_code == 422
 
 
 async def test_pixels_are_counted_before_they_are_decoded(serve_echo: Serve, echo: Echo) -> None:

@@ -6,6 +6,7 @@ import torch
 
 from model_zoo.checkpoint import Checkpoint, load
 from model_zoo.preprocess import NetworkInput, network_input
+from service.memory import measured_peak
 from service.runtimes.torch import TorchRuntime, build_torch
 from service.settings import BadSetting, Settings
 from tests.service.conftest import SPEC
@@ -45,6 +46,18 @@ def test_every_image_gets_the_mask_that_it_has_alone(checkpoint: Checkpoint) -> 
         (alone,) = runtime([image], probabilities=True)
         assert torch.equal(found.mask, alone.mask)
         torch.testing.assert_close(found.probability_sums, alone.probability_sums)
+
+
+def test_memory_grows_with_the_mask_not_with_the_logits_of_its_size(checkpoint: Checkpoint) -> None:
+    runtime = build(checkpoint, "float32")
+
+    def peak_bytes(height: int) -> int:
+        image = network_input(noisy_image((1600, height)), SPEC)
+        return measured_peak(CPU, lambda: runtime([image], probabilities=True))[1]
+
+    grown = peak_bytes(2800) - peak_bytes(1800)
+
+    assert grown < 2 * 1600 * 1000  # a byte a pixel, where logits take 4 for each of the 5 classes
 
 
 def test_bfloat16_gives_the_masks_of_float32_for_half_the_weights(checkpoint: Checkpoint) -> None:
