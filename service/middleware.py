@@ -98,8 +98,8 @@ class EarlyRefusal:
 class BodyLimit:
     """Bound the bytes of bodies: of one by ``max_bytes``, of all together by ``max_pending_bytes``.
 
-    One that is too large is refused to whoever reads it, by its declared length or once it gets there. The bytes of a body count until
-    its request is answered. A body that is alone is never refused because of the others.
+    One that is too large is refused to whoever reads it, by its declared length or once it gets there. The bytes of a
+    body count until its request is answered. A body that is alone is never refused because of the others.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, max_pending_bytes: int) -> None:

@@ -34,6 +34,7 @@ class Residency:
         self._settings = settings
         self._metrics = metrics
         self._in_memory: dict[Segmenter, Model] = {}
+        self._loads: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
         self._num_waiting = 0
         if settings.memory_budget_bytes is not None:
@@ -54,7 +55,8 @@ class Residency:
         if model.loading is None:
             self._check_queue(model)
             model.loading = asyncio.create_task(self._load(model), name=f"load {model.key}")
-            model.loading.add_done_callback(_hear)
+            self._loads.add(model.loading)
+            model.loading.add_done_callback(self._hear)
         await asyncio.shield(model.loading)
 
     async def exchange(self, model: Model, candidate: Candidate) -> None:
@@ -101,9 +103,10 @@ class Residency:
 
     async def close(self) -> None:
         """Take everything out of memory, and end the loading thread."""
-        for model in {*self._in_memory.values()}:
-            if model.loading is not None:
-                model.loading.cancel()
+        loads = list(self._loads)
+        for load in loads:
+            load.cancel()
+        await asyncio.gather(*loads, return_exceptions=True)
         await asyncio.gather(*(segmenter.batcher.close() for segmenter in self._in_memory))
         self._in_memory.clear()
         await asyncio.to_thread(self._loader.close)
@@ -224,6 +227,12 @@ class Residency:
         told = f"model {keep.key} needs {alone} bytes, {lacking} more than memory_budget_bytes={budget} leaves"
         return told + (f" beside {', '.join(others)}" if others else "")
 
+    def _hear(self, loading: asyncio.Task[None]) -> None:
+        """Take note of a load's failure, which the log has, also when nobody waits for it any more."""
+        self._loads.discard(loading)
+        if not loading.cancelled():
+            loading.exception()
+
     async def _close(self, segmenter: Segmenter, reason: str) -> None:
         """Wait until a segmenter has answered all who hold it, and give its memory back."""
         model, devices = self._in_memory[segmenter], [replica.device for replica in segmenter.batcher.replicas]
@@ -267,9 +276,3 @@ def _total(footprints: Iterable[Footprint]) -> int:
     known: Sequence[Footprint] = list(footprints)
     weights = sum(footprint.weights_bytes for footprint in known)
     return weights + max((footprint.peak_bytes for footprint in known), default=0)
-
-
-def _hear(loading: asyncio.Task[None]) -> None:
-    """Take note of a load's failure, which the log has, also when nobody waits for it any more."""
-    if not loading.cancelled():
-        loading.exception()
