@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
+import httpx
 import pytest
 
 from tests.faults.clients import MAGENTA, Answer, ask, connected, is_own_mask, picture, request, together
@@ -76,6 +78,23 @@ def test_of_300_requests_at_once_each_is_served_or_refused(server: Server, tell:
     assert all(answer.headers["content-type"] == "application/problem+json" for answer in refused)
     assert server.metric(FORWARDED) - before == len(served)
     assert server.metric("segserve_in_flight") == 0
+
+
+def test_probes_are_answered_while_more_is_asked_than_can_be_given(server: Server, tell: Tell) -> None:
+    async def burst() -> tuple[list[httpx.Response], float]:
+        asking = asyncio.gather(*(ask(server.url, picture(index)) for index in range(200)))
+        await asyncio.to_thread(until, lambda: server.metric("segserve_in_flight") > MAX_BATCH_SIZE)
+        started = time.monotonic()
+        probes = [await asyncio.to_thread(server.get, path) for path in ("/healthz", "/readyz")]
+        seconds = time.monotonic() - started
+        await asking
+        return probes, seconds
+
+    probes, seconds = asyncio.run(burst())
+
+    tell("both probes took", f"{seconds:.3f} s")
+    assert [probe.status_code for probe in probes] == [200, 200]
+    assert seconds < 2
 
 
 def test_for_40_clients_that_hang_up_at_most_one_batch_is_computed(server: Server) -> None:
