@@ -98,7 +98,9 @@ class Admission:
             raise QueueFull(f"{self.in_flight} images are in work, at most {self._max_images} (max_in_flight)")
         most_bulk = max(1, self._max_images // 2)
         if priority is Priority.BULK and self._in_flight[priority] + num_images > most_bulk:
-            raise QueueFull(f"{self._in_flight[priority]} bulk images are in work, at most {most_bulk}")
+            raise QueueFull(
+                f"{self._in_flight[priority]} bulk images are in work, at most {most_bulk}, half of max_in_flight"
+            )
 
     def _change(self, by: int, priority: Priority) -> None:
         self._in_flight[priority] += by

@@ -111,9 +111,10 @@ def _recognise(data: bytes) -> str:
 def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
     width, height = size
     if max(size) > limits.max_side:
-        raise ImageTooLarge(f"image is {width}x{height} px, at most {limits.max_side} on a side")
+        raise ImageTooLarge(f"image is {width}x{height} px, at most {limits.max_side} on a side (max_image_side)")
     if width * height > limits.max_pixels:
-        raise ImageTooLarge(f"image is {width}x{height} px = {width * height}, at most {limits.max_pixels} pixels")
+        limit = f"at most {limits.max_pixels} pixels (max_image_pixels)"
+        raise ImageTooLarge(f"image is {width}x{height} px = {width * height}, {limit}")
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

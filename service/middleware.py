@@ -119,11 +119,11 @@ class BodyLimit:
         async def receive_counted() -> Message:
             nonlocal num_bytes
             if declared.isdecimal() and int(declared) > self._max_bytes:
-                raise BodyTooLarge(f"body is {int(declared)} bytes, at most {self._max_bytes}")
+                raise BodyTooLarge(f"body is {int(declared)} bytes, at most {self._max_bytes} (max_body_bytes)")
             message = await receive()
             more = len(message.get("body", b""))
             if num_bytes + more > self._max_bytes:
-                raise BodyTooLarge(f"body is longer than {self._max_bytes} bytes")
+                raise BodyTooLarge(f"body is longer than {self._max_bytes} bytes (max_body_bytes)")
             self._check_pending(num_bytes, more)
             num_bytes += more
             self._num_pending += more

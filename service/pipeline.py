@@ -31,9 +31,10 @@ from service.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Hold what a client asks for; ``deadline`` is of the event loop's clock."""
+    """Hold what a client asks for; ``deadline`` is of the event loop's clock, ``timeout`` after the request's head."""
 
     encoder: Encoder
+    timeout: float
     deadline: float
     model: str | None = None
     priority: Priority = Priority.INTERACTIVE
@@ -97,16 +98,17 @@ class Pipeline:
         finally:
             self._metrics.images.labels(model.name, outcome).inc()
 
-    async def segment(self, data: bytes, model: Model, wish: Wish) -> Answer:
+    async def segment(self, data: bytes, model: Model, place: Place, wish: Wish) -> Answer:
         """Decode an image, have it segmented and encode its mask, all before the wish's deadline.
 
-        To be called during a ``visit``. Cancelling this takes the image out of whatever it waits for.
+        To be called during a ``visit``, with a place of the model's admission. Cancelling this takes the image out of
+        whatever it waits for.
 
         Raises:
             ServiceError: What went wrong, in words for the client.
         """
         loop = asyncio.get_running_loop()
-        with _before(wish.deadline), model.admission.admit(wish.priority) as place:
+        with _in_time(wish.timeout):
             async with asyncio.timeout_at(wish.deadline), self._registry.hold(model) as segmenter:
                 header = segmenter.header
                 started = time.monotonic()
@@ -148,9 +150,8 @@ def _write(segmentation: Segmentation, header: CheckpointHeader, encoder: Encode
 
 
 @contextmanager
-def _before(deadline: float) -> Iterator[None]:
-    entered = asyncio.get_running_loop().time()
+def _in_time(timeout: float) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise DeadlineExceeded(f"no answer within the {max(0.0, deadline - entered):.1f} s that were left") from error
+        raise DeadlineExceeded(f"no answer within {timeout:g} s (request_timeout, or X-Request-Timeout)") from error

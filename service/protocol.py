@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 MAX_HEAD_BYTES = 64 << 10
 _LATE_BODY_TIMEOUT = 10.0
 _GONE_CHECK_INTERVAL = 0.05
+_PROBES = frozenset({b"/healthz", b"/readyz", b"/startupz"})
+"""Answered on however many connections, or slow clients could have a healthy process replaced."""
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -91,8 +93,10 @@ class CarefulProtocol(HttpToolsProtocol):
             raise _head_too_large()
         if self.parser.get_http_version() == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
             raise BrokenRequest("a request of HTTP/1.1 has one Host header")
-        if self._max_connections is not None and len(self.connections) >= self._max_connections:
-            raise TooManyConnections(f"more than {self._max_connections - 1} connections are open")
+        if self._is_one_too_many and self.url.partition(b"?")[0] not in _PROBES:
+            raise TooManyConnections(
+                f"more than {(self._max_connections or 1) - 1} connections are open (max_connections)"
+            )
         self._note_progress()
         self._unset_keepalive_if_required()
         super().on_headers_complete()
@@ -126,6 +130,10 @@ class CarefulProtocol(HttpToolsProtocol):
             self.loop.call_later(_GONE_CHECK_INTERVAL, self._leave_if_refused)
         self._answer_the_last()
         return True
+
+    @property
+    def _is_one_too_many(self) -> bool:
+        return self._max_connections is not None and len(self.connections) >= self._max_connections
 
     @property
     def _is_answering(self) -> bool:

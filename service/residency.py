@@ -40,8 +40,10 @@ class Residency:
         if settings.memory_budget_bytes is not None:
             metrics.memory_budget_bytes.set(settings.memory_budget_bytes)
 
-    async def bring(self, model: Model) -> None:
+    async def bring(self, model: Model, *, may_evict: bool = True) -> None:
         """Have a model in memory; many who ask at once wait for one load.
+
+        With ``may_evict`` off no other model makes room for it; where there is none it stays where it was.
 
         Raises:
             ModelFailed: Its checkpoint cannot be loaded.
@@ -54,7 +56,7 @@ class Residency:
         _check_loadable(model)
         if model.loading is None:
             self._check_queue(model)
-            model.loading = asyncio.create_task(self._load(model), name=f"load {model.key}")
+            model.loading = asyncio.create_task(self._load(model, may_evict=may_evict), name=f"load {model.key}")
             self._loads.add(model.loading)
             model.loading.add_done_callback(self._hear)
         await asyncio.shield(model.loading)
@@ -111,14 +113,14 @@ class Residency:
         self._in_memory.clear()
         await asyncio.to_thread(self._loader.close)
 
-    async def _load(self, model: Model) -> None:
+    async def _load(self, model: Model, *, may_evict: bool) -> None:
         model.state = State.LOADING
         self._num_waiting += 1
         try:
             async with self._turn:
-                await self._make_room(model.footprint or _estimate(model.candidate), keep=model)
+                await self._make_room(model.footprint or _estimate(model.candidate), keep=model, may_evict=may_evict)
                 segmenter = await self._loader.load(model.candidate, known=model.warm_ups)
-                await self._check_fit(segmenter, model)
+                await self._check_fit(segmenter, model, may_evict=may_evict)
                 self._publish(model, segmenter)
         except Exception as error:  # whatever a network does when it is built or run; /models and the log tell of it
             self._fail(model, error)
@@ -158,14 +160,14 @@ class Residency:
             raise error
         raise ModelFailed(f"model {model.key} is failed: {model.problem}") from error
 
-    async def _make_room(self, need: Footprint, *, keep: Model) -> None:
+    async def _make_room(self, need: Footprint, *, keep: Model, may_evict: bool = True) -> None:
         """Take models out until there is room.
 
         Raises:
             NoRoom: There would not be enough even without all that may be taken out.
         """
         while (lacking := self._lacking(need)) > 0:
-            victim = self._next_victim(keep)
+            victim = self._next_victim(keep) if may_evict else None
             if victim is None or victim.segmenter is None:
                 raise NoRoom(self._tell_lack(need, lacking, keep))
             rest = victim.segmenter.loaded_at + self._settings.min_residence - time.monotonic()
@@ -175,11 +177,11 @@ class Residency:
             log.info("model evicted", extra={"model": victim.key, "for": keep.key})
             await self.drop(victim, "evicted")
 
-    async def _check_fit(self, segmenter: Segmenter, model: Model) -> None:
+    async def _check_fit(self, segmenter: Segmenter, model: Model, *, may_evict: bool) -> None:
         """Make room for what a model was measured to need, now that this is known."""
         model.footprint, model.warm_ups = segmenter.footprint, list(segmenter.warm_ups)
         try:
-            await self._make_room(segmenter.footprint, keep=model)
+            await self._make_room(segmenter.footprint, keep=model, may_evict=may_evict)
         except NoRoom:
             await segmenter.close()
             raise

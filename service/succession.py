@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from service.catalog import Candidate
+from service.errors import NoRoom
 from service.metrics import Metrics
 from service.models import Model, State
 from service.residency import Residency, tell
@@ -69,7 +70,8 @@ class Succession:
     async def load_all(self) -> None:
         """Load the models that there are, one after the other, if that is wanted and as far as there is room."""
         for model in list(self._models.values()):
-            await self._load_early(model, is_wanted=self._is_eager)
+            if self._is_eager:
+                await self._load_early(model)
 
     async def close(self) -> None:
         """End what is going on."""
@@ -104,20 +106,28 @@ class Succession:
             for other in self._models.values()
             if other.newest.path == model.newest.path and other is not model and other.segmenter is not None
         ]
-        await self._load_early(model, is_wanted=self._is_eager or bool(before))
+        if before:
+            with suppress(Exception):  # the model's problem and the log tell of it
+                await self._residency.bring(model)
+        elif self._is_eager:
+            await self._load_early(model)
         model.is_coming = False
         for other in before:
-            if model.problem is None:
+            if model.state is State.READY:
                 await self._retire(other)
             else:
                 self._reject(other, f"its file now holds {model.key}, which cannot be served: {model.problem}")
 
-    async def _load_early(self, model: Model, *, is_wanted: bool) -> None:
+    async def _load_early(self, model: Model) -> None:
         """Load a model that nobody has asked for yet, if there is room."""
-        if not is_wanted or model.state is not State.UNLOADED or not self._residency.has_room_for(model):
+        if model.state is not State.UNLOADED or not self._residency.has_room_for(model):
             return
-        with suppress(Exception):  # the model's problem and the log tell of it
-            await self._residency.bring(model)
+        try:
+            await self._residency.bring(model, may_evict=False)
+        except NoRoom:  # now that it was measured; the first request makes room for it
+            model.problem, model.retry_at = None, 0.0
+        except Exception:  # noqa: S110  # the model's problem and the log tell of it
+            pass
 
     async def _exchange(self, model: Model, candidate: Candidate) -> None:
         try:

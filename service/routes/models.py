@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from fastapi import APIRouter
@@ -55,6 +56,7 @@ class ModelEntry(BareEntry):
     dtype_note: str | None = Field(default=None, description="why this is not what was asked for")
     memory: Memory | None = Field(default=None, description="as measured when it was last loaded")
     batch_sizes: dict[str, int] = Field(description="images of a batch, by height and width of the network input")
+    idle_seconds: float | None = Field(description="time since it was last used, where it is in memory")
     num_loads: int = Field(description="how often it was brought into memory")
     pinned: bool
     label_space: str = Field(examples=["voc"])
@@ -115,9 +117,10 @@ def describe(model: Model, registry: Registry) -> ModelEntry | BareEntry:
 
 def _describe_residence(model: Model) -> dict[str, Any]:
     """Tell how a model is in memory, or was when it was there last."""
-    replicas = () if model.segmenter is None else model.segmenter.batcher.replicas
-    footprint = model.footprint
+    segmenter, footprint = model.segmenter, model.footprint
+    replicas = () if segmenter is None else segmenter.batcher.replicas
     return {
+        "idle_seconds": None if segmenter is None else round(time.monotonic() - segmenter.last_used, 1),
         "devices": [replica.device.name for replica in replicas],
         "dtype": replicas[0].runtime.precision if replicas else None,
         "dtype_note": replicas[0].runtime.precision_note if replicas else None,

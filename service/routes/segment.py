@@ -79,15 +79,19 @@ async def segment(
     Send the image as the body, or as the field `image` of a form. The answer is a PNG whose pixel values are class
     ids or, with `format=rle` or `Accept: application/json`, one run-length encoding a class.
     """
+    timeout = _choose_timeout(hurry.x_request_timeout, services.settings)
     wish = Wish(
         encoder=choose_encoder(output_format, ", ".join(request.headers.getlist("accept"))),
-        deadline=asyncio.get_running_loop().time() + _choose_timeout(hurry.x_request_timeout, services.settings),
+        timeout=timeout,
+        deadline=asyncio.get_running_loop().time() + timeout,
         model=model,
         priority=_choose_priority(hurry.x_priority),
     )
     with services.pipeline.visit(wish) as found:
         data = await _read_body(request, deadline=wish.deadline, patience=services.settings.body_timeout)
-        answer = await _unless_client_goes(request, services.pipeline.segment(data, found, wish))
+        with found.admission.admit(wish.priority) as place:  # before the task starts, so that the next request sees it
+            work = services.pipeline.segment(data, found, place, wish)
+            answer = await _unless_client_goes(request, work)
     timing = {stage: round(1000 * seconds, 2) for stage, seconds in answer.seconds.items()}
     request.state.log_fields = {"model": answer.model, **{f"{stage}_ms": ms for stage, ms in timing.items()}}
     return Response(answer.content, media_type=answer.media_type, headers=_headers(answer, timing))

@@ -153,17 +153,17 @@ def peak_bytes(pid: int) -> int:
 
 
 def test_as_many_connections_as_allowed_are_served_and_silent_ones_are_closed(checkpoints: Path) -> None:
-    def health() -> int:
-        return httpx.get(f"{base}/healthz").status_code
+    def ask() -> int:
+        return httpx.get(f"{base}/models").status_code
 
     with serving(checkpoints, "--max-connections", "2") as (_, base):
         url = urlsplit(base)
         with connect(url) as first:
-            wait_until(lambda: health() == 200)
+            wait_until(lambda: ask() == 200)
             with connect(url) as second:
-                full = health()
+                full = ask()
                 closed = [first.recv(1), second.recv(1)]
-                free = health()
+                free = ask()
 
     assert (full, free) == (503, 200)
     assert closed == [b"", b""]

@@ -26,9 +26,9 @@ async def test_masks_are_written_in_a_codec_thread(checkpoints: Path, echo: Echo
     async with running(app) as client:
         await until_ready(client)
         pipeline = services_of(app).pipeline
-        wish = Wish(Encoder("x/y", encode), deadline=asyncio.get_running_loop().time() + 20)
-        with pipeline.visit(wish) as model:
-            answer = await pipeline.segment(plain_image(), model, wish)
+        wish = Wish(Encoder("x/y", encode), timeout=20, deadline=asyncio.get_running_loop().time() + 20)
+        with pipeline.visit(wish) as model, model.admission.admit() as place:
+            answer = await pipeline.segment(plain_image(), model, place, wish)
 
     assert (answer.content, answer.media_type) == (b"mask", "x/y")
     assert [name.rpartition("_")[0] for name in threads] == ["codec"]

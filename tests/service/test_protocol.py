@@ -348,6 +348,14 @@ async def test_one_connection_too_many_is_told_when_to_come_back(connect: Connec
     assert json.loads(body)["type"] == "urn:problem-type:segserve:too-many-connections"
 
 
+async def test_probes_are_answered_on_however_many_connections(connect: Connect) -> None:
+    async with connect(), connect(), connect() as third:
+        await third.send(GET.replace(b"/read", b"/healthz", 1))
+        status, _, _ = await third.answer()
+
+    assert status == 200
+
+
 async def test_a_silent_connection_is_closed(connect: Connect) -> None:
     async with connect() as client:
         assert await client.rest() == b""

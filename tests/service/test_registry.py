@@ -518,3 +518,18 @@ async def test_a_load_that_lacks_memory_is_tried_again(tmp_path: Path) -> None:
 
     assert (entry["state"], entry["problem"]) == ("unloaded", "the device has not enough memory for this image now")
     assert (early.status_code, ready, loaded.status_code, answer.status_code) == (503, 503, 200, 200)
+
+
+async def test_a_start_takes_nothing_out_of_memory_again_for_a_model_that_turns_out_too_large(
+    three: Path, budget_for_two: int
+) -> None:
+    footprint_of_nothing = 2000
+    budget = budget_for_two - footprint_of_nothing
+    async with world(three, max_batch_size=1, memory_budget_bytes=budget, default_model="a") as service:
+        states = [service.find(name).state for name in "abc"]
+        problems = [service.find(name).problem for name in "abc"]
+        answers = [await service.segment(name) for name in (None, "c")]
+
+    assert states == [State.READY, State.UNLOADED, State.UNLOADED]
+    assert problems == [None, None, None]
+    assert [answer.status_code for answer in answers] == [200, 200]
