@@ -113,7 +113,7 @@ def _make_registry(settings: Settings, metrics: Metrics, runtimes: Mapping[str, 
 
 def _read_admin_token(settings: Settings) -> str | None:
     if settings.admin_token_file is None:
-        return None if settings.admin_token is None else settings.admin_token.get_secret_value()
+        return None if settings.admin_token is None else settings.admin_token.get_secret_value().strip()
     try:
         token = settings.admin_token_file.read_text().strip()
     except (OSError, UnicodeError) as error:

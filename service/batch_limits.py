@@ -24,6 +24,11 @@ class BatchLimits:
         self._measured = dict(measured or {})
         self._lowered: dict[Shape, int] = {}
 
+    @property
+    def lowered(self) -> Mapping[Shape, int]:
+        """Give the limits that a lack of memory has taught."""
+        return dict(self._lowered)
+
     def of(self, shape: Shape) -> int:
         """Give the most images of a shape that one batch may hold; at least 1."""
         limit = min(self._max_batch_size, self._measured_near(shape))

@@ -72,7 +72,7 @@ class Forwarded:
     infer: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     image: NetworkInput
     needs_probabilities: bool
@@ -132,7 +132,11 @@ class Batcher:
         insort(self._groups.setdefault(waiting.shape, []), waiting, key=lambda other: other.rank)
         self._count_shape(waiting.shape)
         self._arrived.set()
-        return await waiting.answer
+        try:
+            return await waiting.answer
+        finally:
+            if waiting.answer.cancelled() and waiting in self._groups.get(waiting.shape, []):
+                self._groups[waiting.shape].remove(waiting)  # not only when a device is free: its place is free now
 
     async def close(self) -> None:
         """End the workers and let the model go; whoever still waits is told that the service stops."""
@@ -185,6 +189,7 @@ class Batcher:
         return batch
 
     def _drop_abandoned(self) -> None:
+        """Forget empty groups, and images whose callers are about to notice that they were cancelled."""
         for shape, group in list(self._groups.items()):
             kept = [waiting for waiting in group if not waiting.answer.done()]
             if kept:

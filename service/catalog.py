@@ -6,14 +6,16 @@ checkpoint into the folder slowly never has half of it read.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model_zoo.checkpoint import SUFFIX, BadCheckpoint, Inspection, inspect
 
-Signature = tuple[int, int, int]
-"""Inode, size and time of change: what differs when a file was written anew."""
+Signature = tuple[int, int, int, int]
+"""Inode, size and times of change: what differs when a file was written, or put here, anew."""
 
 
 class NoUsableModel(ValueError):
@@ -24,7 +26,8 @@ class NoUsableModel(ValueError):
 class Candidate:
     """Hold a checkpoint file that was found, and what its header says or why it cannot be used.
 
-    ``key`` is ``name@version``, or the stem of a file that has neither.
+    ``key`` is ``name@version``, or the stem of a file that has neither. ``signature`` is that of the file when it was
+    read; there is none of a file that could not be.
     """
 
     path: Path
@@ -60,7 +63,8 @@ class Catalog:
         if not files:
             raise NoUsableModel(f"checkpoints: there is no *{SUFFIX} file in {path}")
         for file in files:
-            self._seen[file] = _Seen(examine(file), _signature(file))
+            candidate = examine(file)
+            self._seen[file] = _Seen(candidate, candidate.signature, is_settled=candidate.signature is not None)
 
     @property
     def is_folder(self) -> bool:
@@ -93,7 +97,8 @@ class Catalog:
         elif seen.signature != signature:
             seen.signature, seen.is_settled = signature, False
         elif not seen.is_settled:
-            seen.candidate, seen.is_settled = examine(file), True
+            seen.candidate = examine(file)
+            seen.is_settled = seen.candidate.signature is not None
 
 
 def refuse_if_hopeless(candidates: Sequence[Candidate]) -> None:
@@ -113,7 +118,9 @@ def examine(file: Path) -> Candidate:
     try:
         inspection = inspect(file)
     except BadCheckpoint as error:
-        return Candidate(file, file.stem, problem=public_words(error, file), signature=signature)
+        can_be_read = not isinstance(error.__cause__, OSError)
+        key = os.fsencode(file.stem).decode(errors="replace")
+        return Candidate(file, key, None, public_words(error, file), signature if can_be_read else None)
     key = f"{inspection.header.name}@{inspection.header.version}"
     return Candidate(file, key, inspection, signature=signature)
 
@@ -127,7 +134,9 @@ def _find(path: Path) -> list[Path]:
     try:
         if not path.exists():
             raise NoUsableModel(f"checkpoints: {path} does not exist")
-        return sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+        if not path.is_dir():
+            return [path]
+        return sorted(file for file in path.iterdir() if file.name.endswith(SUFFIX))  # glob hides what may not be seen
     except OSError as error:
         raise NoUsableModel(f"checkpoints: {path}: {error.strerror}") from error
 
@@ -137,7 +146,9 @@ def _signature(file: Path) -> Signature | None:
         status = file.stat()
     except OSError:  # it went away since the folder was listed
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _key_apart(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -149,7 +160,7 @@ def _key_apart(candidates: Sequence[Candidate]) -> list[Candidate]:
     for candidate in candidates:
         if keyed.get(candidate.key) is candidate:
             continue
-        spare = candidate.path.stem
+        spare = os.fsencode(candidate.path.stem).decode(errors="replace")
         while spare in keyed:
             spare += SUFFIX
         problem = candidate.problem or f"another file already has the model {candidate.key}"

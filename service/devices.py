@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
+from traceback import clear_frames
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -108,16 +109,19 @@ class Device:
             raise
         except Exception as error:
             if is_out_of_memory(error):
-                if self.device.type == "cuda":
-                    await self._submit(torch.cuda.empty_cache)
+                await self.free_cache()
                 raise OutOfMemory("the device has not enough memory for this image now") from error
             await self._check_still_works(error)
             raise
 
     async def free_cache(self) -> None:
         """Give memory that nothing uses back to whoever else is on the device."""
-        if self.device.type == "cuda":
+        if self.device.type != "cuda" or self.is_broken:
+            return
+        try:
             await self._submit(torch.cuda.empty_cache)
+        except Exception as error:  # whoever runs the next work hears of it
+            await self._check_still_works(error)
 
     def close(self, *, patience: float = 10.0) -> None:
         """Wait for the thread to end; one that is stuck is left behind, and ends with the process."""
@@ -140,6 +144,7 @@ class Device:
             return result
         finally:
             self._open_jobs.discard(job)
+            del job, work  # or an error would hold this frame, and this frame the error
 
     async def _check_still_works(self, error: Exception) -> None:
         """Find out whether a failure was the work's own: some errors of a GPU stay until the process ends."""
@@ -147,7 +152,9 @@ class Device:
             return
         try:
             await self._submit(partial(_touch, self.device))
-        except Exception:
+        except Exception as proof:
+            if is_out_of_memory(proof):
+                return
             self._broken = "an error on the GPU that stays until the process ends"
             raise DeviceFailed(f"device {self.name} is broken: {self._broken}") from error
 
@@ -183,12 +190,16 @@ class _Job:
         if not self.answer.set_running_or_notify_cancel():
             return
         try:
-            self.answer.set_result(self._work())
+            result = self._work()
         except Exception as error:  # whoever awaits the answer hears of it
-            self.answer.set_exception(error)
+            clear_frames(error.__traceback__)  # they hold what the work had allocated
+            self.fail(error)
         except BaseException:
-            self.answer.set_exception(DeviceFailed("the device's thread died with this work"))
+            self.fail(DeviceFailed("the device's thread died with this work"))
             raise
+        else:
+            with suppress(InvalidStateError):  # it was refused meanwhile
+                self.answer.set_result(result)
 
     def fail(self, error: Exception) -> None:
         with suppress(InvalidStateError):  # it is answered, or nobody waits any more

@@ -18,7 +18,7 @@ from service.batch_limits import BatchLimits, Shape
 from service.batching import Batcher, BatchEvents, BatchRules, Replica
 from service.catalog import Candidate
 from service.devices import Device
-from service.errors import DeviceFailed
+from service.errors import DeviceFailed, ModelNotReady
 from service.metrics import Metrics
 from service.runtimes.runtime import RuntimeBuilder
 from service.segmenter import Footprint, Segmenter
@@ -54,8 +54,12 @@ class Loader:
             BadCheckpoint: The file is not what it says.
             OutOfMemory: A device has no room for the model, not even for one image.
             DeviceFailed: No device works.
+            ModelNotReady: The file holds another model now.
         """
         checkpoint = await asyncio.get_running_loop().run_in_executor(self._thread, _read, candidate, bool(known))
+        found = f"{checkpoint.header.name}@{checkpoint.header.version}"
+        if found != candidate.key:
+            raise ModelNotReady(f"the file of model {candidate.key} holds {found} now")
         devices = [device for device in self.devices if not device.is_broken]
         if not devices:
             raise DeviceFailed("no device works any more")

@@ -32,7 +32,7 @@ class Model:
     are ``visitors`` from the moment that they have found it.
     ``problem`` says in public words why it could not be loaded, ``rejected`` why a newer file could not take the place
     of what is served. ``is_withheld``: an operator has unloaded it, and requests do not bring it back. ``is_coming``:
-    it is new, and about to be loaded.
+    it is new, and about to be loaded. ``is_handing_over``: what its file holds now is being loaded to take its place.
     """
 
     candidate: Candidate
@@ -45,10 +45,12 @@ class Model:
     is_pinned: bool = False
     is_withheld: bool = False
     is_coming: bool = False
+    is_handing_over: bool = False
     segmenter: Segmenter | None = None
     footprint: Footprint | None = None
     warm_ups: list[WarmUp] = field(default_factory=list)
     num_loads: int = 0
+    num_failures: int = 0
     retry_at: float = 0.0
     loading: asyncio.Task[None] | None = None
 
@@ -65,12 +67,13 @@ class Model:
     @property
     def must_stay(self) -> bool:
         """Whether it may not be taken out for others: it is pinned, or its file is no longer the one it came from."""
-        return self.is_pinned or self.rejected is not None
+        return self.is_pinned or self.is_handing_over or self.rejected is not None
 
     @property
     def is_usable(self) -> bool:
         """Whether a request for it has a chance: it is in memory, or can be brought there."""
-        is_at_hand = self.state is State.UNLOADED and self.problem is None and not self.is_withheld
+        can_come = self.state in {State.UNLOADED, State.LOADING}
+        is_at_hand = can_come and self.problem is None and not self.is_withheld
         return self.state is State.READY or is_at_hand
 
     @property

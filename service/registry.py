@@ -82,8 +82,7 @@ class Registry:
         """Whether requests are welcome: it runs, a device works, the default model (or any) answers."""
         if not self._has_started or self._is_draining or self.device_problem is not None:
             return False
-        default = self.default
-        wanted = [default] if default is not None else list(self.models.values())
+        wanted = list(self.models.values()) if self._default is None else self._versions(self._default)
         return any(model.is_usable for model in wanted)
 
     @property
@@ -148,7 +147,8 @@ class Registry:
         Raises:
             NoUsableModel: The settings are strict, and one has failed.
         """
-        await self._succession.load_all()
+        first = self.default
+        await self._succession.load_all(lambda model: model is first or model.is_pinned)
         self._has_started = True
         if self._settings.strict:
             self._refuse_problems()
@@ -160,6 +160,7 @@ class Registry:
             await asyncio.sleep(interval or 1.0)
             for model in self._residency.idle_models():
                 self._succession.drop(model, "idle")
+            self._succession.retry()
             if interval:
                 await self._look()
 
@@ -170,6 +171,8 @@ class Registry:
             ServiceError: As ``Residency.bring``.
         """
         model.is_withheld, model.retry_at = False, 0.0
+        if model.state is State.UNLOADED:
+            model.problem = None
         await self._residency.bring(model)
 
     async def unload(self, model: Model) -> None:
@@ -178,6 +181,8 @@ class Registry:
         if model.loading is not None:
             await asyncio.wait([model.loading])
         await self._residency.drop(model, "asked")
+        if model.state is State.UNLOADED:
+            model.problem = "unloaded by an operator"
 
     async def reload(self, model: Model) -> None:
         """Read a model's file anew and let it answer.
@@ -219,7 +224,8 @@ class Registry:
             log.warning("checkpoints cannot be looked at", extra={"problem": str(error)})
         else:
             self._succession.follow(found)
-            self._default = self._default or self._only_name()
+            if self._settings.default_model is None and self.default is None:
+                self._default = self._only_name()
 
     def _welcome(self, candidate: Candidate) -> Model:
         """Make a model of a file, not loaded yet."""
@@ -240,9 +246,7 @@ class Registry:
 
     def _versions(self, name: str) -> list[Model]:
         """Give the models that a name means, the best first: one that can answer, the newest of those."""
-        if name in self.models:
-            return [self.models[name]]
-        versions = [model for model in self.models.values() if model.name == name]
+        versions = [model for model in self.models.values() if name in {model.key, model.name}]
         return sorted(versions, key=lambda model: (model.can_answer_now, model.is_usable, model.age), reverse=True)
 
     def _refuse_problems(self) -> None:

@@ -10,10 +10,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from model_zoo.checkpoint import BadCheckpoint
+from service.batch_limits import Shape
 from service.catalog import Candidate, public_words
-from service.errors import DeviceFailed, ModelFailed, ModelNotReady, NoRoom, OutOfMemory, ServiceError
+from service.devices import is_out_of_memory
+from service.errors import ModelFailed, ModelNotReady, NoRoom, ServiceError, ShuttingDown
 from service.loading import Loader
 from service.metrics import Metrics
 from service.models import Model, State
@@ -24,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _BYTES_OF_FLOAT32 = 4
 _RETRY_DELAY = 2.0
+_LONGEST_RETRY_DELAY = 60.0
 
 
 class Residency:
@@ -59,7 +63,14 @@ class Residency:
             model.loading = asyncio.create_task(self._load(model, may_evict=may_evict), name=f"load {model.key}")
             self._loads.add(model.loading)
             model.loading.add_done_callback(self._hear)
-        await asyncio.shield(model.loading)
+        loading = model.loading
+        try:
+            await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if loading.cancelled() and task is not None and not task.cancelling():  # it was the load that was ended
+                raise ShuttingDown("the service stopped before the model was loaded") from None
+            raise
 
     async def exchange(self, model: Model, candidate: Candidate) -> None:
         """Put the checkpoint of a newer file in the place of the one that serves, without a gap.
@@ -73,8 +84,11 @@ class Residency:
                 model.candidate, model.footprint, model.warm_ups = candidate, None, []
                 return
             await self._make_room(_estimate(candidate), keep=model)
-            shapes = [shape for shape, _ in older.batcher.shapes.most_common()]
-            newer = await self._loader.load(candidate, shapes=shapes)
+            newer = await self._loader.load(candidate, shapes=_usual_shapes(older, candidate))
+            if model.segmenter is not older:  # somebody has taken it out meanwhile
+                await newer.close()
+                model.candidate, model.footprint, model.warm_ups = candidate, None, []
+                return
             model.candidate = candidate
             self._publish(model, newer)
         await self._close(older, "replaced")
@@ -118,10 +132,15 @@ class Residency:
         self._num_waiting += 1
         try:
             async with self._turn:
+                _check_loadable(model)
                 await self._make_room(model.footprint or _estimate(model.candidate), keep=model, may_evict=may_evict)
                 segmenter = await self._loader.load(model.candidate, known=model.warm_ups)
-                await self._check_fit(segmenter, model, may_evict=may_evict)
-                self._publish(model, segmenter)
+                try:
+                    await self._check_fit(segmenter, model, may_evict=may_evict)
+                    self._publish(model, segmenter)
+                except BaseException:
+                    await segmenter.close()
+                    raise
         except Exception as error:  # whatever a network does when it is built or run; /models and the log tell of it
             self._fail(model, error)
         finally:
@@ -138,6 +157,7 @@ class Residency:
         model.segmenter, model.state, model.problem, model.rejected = segmenter, State.READY, None, None
         model.footprint, model.warm_ups = segmenter.footprint, list(segmenter.warm_ups)
         model.num_loads += 1
+        model.num_failures = 0
         self._metrics.loads.labels(model.name, "ok").inc()
         self._metrics.model_bytes.labels(model.key, "weights").set(segmenter.footprint.weights_bytes)
         self._metrics.model_bytes.labels(model.key, "peak").set(segmenter.footprint.peak_bytes)
@@ -146,18 +166,21 @@ class Residency:
 
     def _fail(self, model: Model, error: Exception) -> None:
         """Say why a model is not in memory: for good, or until there is room or a device for it."""
-        passes = isinstance(error, (NoRoom, OutOfMemory, DeviceFailed, ModelNotReady))
+        passes = is_passing(error)
         if model.state is not State.REMOVED:
             model.state = State.UNLOADED if passes else State.FAILED
         model.problem = tell(error, model.candidate)
-        model.retry_at = time.monotonic() + _RETRY_DELAY
+        model.num_failures += 1
+        model.retry_at = time.monotonic() + min(_LONGEST_RETRY_DELAY, _RETRY_DELAY * model.num_failures)
         self._metrics.loads.labels(model.name, "failed").inc()
         known = isinstance(error, (BadCheckpoint, ServiceError))
         log.error(
             "model failed", extra={"model": model.key, "problem": model.problem}, exc_info=None if known else error
         )
-        if passes:
+        if isinstance(error, ServiceError):
             raise error
+        if passes:
+            raise ModelNotReady(f"model {model.key} could not be loaded just now: {model.problem}") from error
         raise ModelFailed(f"model {model.key} is failed: {model.problem}") from error
 
     async def _make_room(self, need: Footprint, *, keep: Model, may_evict: bool = True) -> None:
@@ -167,12 +190,14 @@ class Residency:
             NoRoom: There would not be enough even without all that may be taken out.
         """
         while (lacking := self._lacking(need)) > 0:
-            victim = self._next_victim(keep) if may_evict else None
+            victim = self._next_victim(keep) if may_evict and self._could_have_room_for(need, keep) else None
             if victim is None or victim.segmenter is None:
                 raise NoRoom(self._tell_lack(need, lacking, keep))
             rest = victim.segmenter.loaded_at + self._settings.min_residence - time.monotonic()
+            if rest > self._settings.request_timeout:
+                raise NoRoom(f"{self._tell_lack(need, lacking, keep)}, and none of them may go for {rest:.0f} s")
             if rest > 0:
-                await asyncio.sleep(rest)  # and look again: another one may be the better choice by then
+                await self._wait_aside(rest)  # and look again: another one may be the better choice by then
                 continue
             log.info("model evicted", extra={"model": victim.key, "for": keep.key})
             await self.drop(victim, "evicted")
@@ -180,11 +205,7 @@ class Residency:
     async def _check_fit(self, segmenter: Segmenter, model: Model, *, may_evict: bool) -> None:
         """Make room for what a model was measured to need, now that this is known."""
         model.footprint, model.warm_ups = segmenter.footprint, list(segmenter.warm_ups)
-        try:
-            await self._make_room(segmenter.footprint, keep=model, may_evict=may_evict)
-        except NoRoom:
-            await segmenter.close()
-            raise
+        await self._make_room(segmenter.footprint, keep=model, may_evict=may_evict)
 
     async def _fit(self, model: Model) -> None:
         """Get back below the budget after an exchange, as far as possible."""
@@ -193,6 +214,22 @@ class Residency:
                 await self._make_room(Footprint(0, 0), keep=model)
             except NoRoom as error:
                 log.warning("over the memory budget", extra={"model": model.key, "problem": error.detail})
+
+    def _could_have_room_for(self, need: Footprint, keep: Model) -> bool:
+        """Tell whether there would be room if all went that may go."""
+        budget = self._settings.memory_budget_bytes
+        staying = [
+            segmenter.footprint for segmenter, model in self._in_memory.items() if model is keep or model.must_stay
+        ]
+        return budget is None or _total([*staying, need]) <= budget
+
+    async def _wait_aside(self, seconds: float) -> None:
+        """Sleep, and let others load meanwhile."""
+        self._turn.release()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            await self._turn.acquire()
 
     def _next_victim(self, keep: Model) -> Model | None:
         """Choose who goes: past its minimum residence, if any is, then not in use, then unused for longest."""
@@ -215,8 +252,8 @@ class Residency:
     def _check_queue(self, model: Model) -> None:
         """Refuse a load that would have to wait for others longer than anybody waits for an answer."""
         patience = self._settings.request_timeout
-        expected = self._num_waiting * self._settings.min_residence
-        if expected > patience and not self.has_room_for(model):
+        expected = (self._num_waiting + 1) * self._settings.min_residence
+        if self._num_waiting and expected > patience and not self.has_room_for(model):
             message = (
                 f"{self._num_waiting} models wait for memory, model {model.key} would be loaded in {expected:.0f} s"
             )
@@ -237,7 +274,14 @@ class Residency:
 
     async def _close(self, segmenter: Segmenter, reason: str) -> None:
         """Wait until a segmenter has answered all who hold it, and give its memory back."""
-        model, devices = self._in_memory[segmenter], [replica.device for replica in segmenter.batcher.replicas]
+        model, replicas = self._in_memory[segmenter], segmenter.batcher.replicas
+        devices = [replica.device for replica in replicas]
+        if model.warm_ups == list(segmenter.warm_ups):  # what lack of memory has taught is known at the next load
+            model.warm_ups = [
+                replace(warm, batch_sizes={**warm.batch_sizes, **replica.limits.lowered})
+                for warm, replica in zip(segmenter.warm_ups, replicas, strict=True)
+            ]
+        del replicas
         await segmenter.close()
         del self._in_memory[segmenter]
         for device in devices:
@@ -248,6 +292,13 @@ class Residency:
                 self._metrics.model_bytes.labels(model.key, kind).set(0)
         self._metrics.unloads.labels(model.name, reason).inc()
         log.info("model unloaded", extra={"model": model.key, "reason": reason})
+
+
+def is_passing(error: Exception) -> bool:
+    """Tell whether a load that failed so may succeed later, though its file stays the same."""
+    if isinstance(error, BadCheckpoint):
+        return isinstance(error.__cause__, OSError)  # it could not be read now
+    return isinstance(error, ServiceError) or is_out_of_memory(error)
 
 
 def tell(error: Exception, candidate: Candidate) -> str:
@@ -266,6 +317,13 @@ def _check_loadable(model: Model) -> None:
         raise ModelNotReady(f"model {model.key} was unloaded by an operator")
     if model.loading is None and time.monotonic() < model.retry_at:
         raise ModelNotReady(f"model {model.key} could not be loaded just now: {model.problem}")
+
+
+def _usual_shapes(older: Segmenter, newer: Candidate) -> list[Shape]:
+    """Give the shapes that images have had, if those of a newer checkpoint will have them, too."""
+    if newer.inspection is None or newer.inspection.header.spec.size != older.header.spec.size:
+        return []
+    return [shape for shape, _ in older.batcher.shapes.most_common()]
 
 
 def _estimate(candidate: Candidate) -> Footprint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
@@ -12,9 +13,11 @@ from service.catalog import Candidate
 from service.errors import NoRoom
 from service.metrics import Metrics
 from service.models import Model, State
-from service.residency import Residency, tell
+from service.residency import Residency, is_passing, tell
 
 log = logging.getLogger(__name__)
+
+_RETRY_DELAY = 10.0
 
 
 class Succession:
@@ -42,9 +45,10 @@ class Succession:
     def follow(self, found: Sequence[Candidate]) -> None:
         """Let the models be those of the files that were found."""
         kept = {self._follow_one(candidate) for candidate in found}
-        taken_over = {candidate.path for candidate in found if candidate.problem is None}
+        paths = {candidate.path for candidate in found}
         for model in list(self._models.values()):
-            if model not in kept and (model.segmenter is None or model.newest.path not in taken_over):
+            is_spared = model.is_handing_over or (model.rejected is not None and model.newest.path in paths)
+            if model not in kept and not is_spared:
                 self._run(self._retire(model))
 
     async def replace(self, model: Model, candidate: Candidate) -> None:
@@ -67,11 +71,18 @@ class Succession:
         """Take a model out of memory, in the background."""
         self._run(self._residency.drop(model, reason))
 
-    async def load_all(self) -> None:
+    async def load_all(self, is_first: Callable[[Model], bool]) -> None:
         """Load the models that there are, one after the other, if that is wanted and as far as there is room."""
-        for model in list(self._models.values()):
+        for model in sorted(self._models.values(), key=is_first, reverse=True):
             if self._is_eager:
                 await self._load_early(model)
+
+    def retry(self) -> None:
+        """Try again to load what could not be loaded for a reason that may have passed."""
+        for model in self._models.values():
+            has_failed = model.state is State.UNLOADED and model.num_failures > 0 and not model.is_withheld
+            if has_failed and model.loading is None and time.monotonic() >= model.retry_at:
+                self._run(self._load_early(model))
 
     async def close(self) -> None:
         """End what is going on."""
@@ -86,8 +97,10 @@ class Succession:
         if model is None:
             model = self._welcome(candidate)
             model.is_coming = True
+            for other in self._predecessors(model):
+                other.is_handing_over = True
             self._run(self._bring_up(model))
-        elif candidate != model.newest:
+        elif candidate != model.newest and time.monotonic() >= model.retry_at:
             model.newest = candidate
             self._run(self.replace(model, candidate))
         return model
@@ -101,11 +114,7 @@ class Succession:
 
     async def _bring_up(self, model: Model) -> None:
         """Make a new model ready, and only then take out what its file held before."""
-        before = [
-            other
-            for other in self._models.values()
-            if other.newest.path == model.newest.path and other is not model and other.segmenter is not None
-        ]
+        before = self._predecessors(model)
         if before:
             with suppress(Exception):  # the model's problem and the log tell of it
                 await self._residency.bring(model)
@@ -113,10 +122,19 @@ class Succession:
             await self._load_early(model)
         model.is_coming = False
         for other in before:
+            other.is_handing_over = False
             if model.state is State.READY:
                 await self._retire(other)
             else:
                 self._reject(other, f"its file now holds {model.key}, which cannot be served: {model.problem}")
+
+    def _predecessors(self, model: Model) -> list[Model]:
+        """Give the models in memory that came from the file that now holds another."""
+        return [
+            other
+            for other in self._models.values()
+            if other.newest.path == model.newest.path and other is not model and other.segmenter is not None
+        ]
 
     async def _load_early(self, model: Model) -> None:
         """Load a model that nobody has asked for yet, if there is room."""
@@ -135,6 +153,8 @@ class Succession:
         except Exception as error:  # whatever a network does when it is built or run; /models and the log tell of it
             log.warning("exchange failed", exc_info=error, extra={"model": model.key})
             self._reject(model, tell(error, candidate))
+            if is_passing(error):  # the next look at the folder tries again, after a while
+                model.newest, model.retry_at = model.candidate, time.monotonic() + _RETRY_DELAY
         else:
             self._metrics.swaps.labels(model.name, "ok").inc()
             log.info("model replaced", extra={"model": model.key})

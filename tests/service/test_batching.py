@@ -145,6 +145,18 @@ async def test_an_abandoned_image_never_reaches_the_device(echo: Echo) -> None:
     assert left.cancelled()
 
 
+async def test_an_abandoned_image_leaves_the_queue_though_the_device_is_busy(echo: Echo) -> None:
+    async with batching(echo) as batcher:
+        first, left = await send_behind(batcher, echo, [1])
+        left.cancel()
+        await asyncio.gather(left, return_exceptions=True)
+        waiting = [waiting for group in batcher._groups.values() for waiting in group]
+        echo.go.set()
+        await first
+
+    assert waiting == []
+
+
 async def test_a_late_image_never_reaches_the_device(echo: Echo) -> None:
     async with batching(echo) as batcher:
         (first,) = await send_behind(batcher, echo, [])

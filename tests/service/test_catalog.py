@@ -133,3 +133,18 @@ def test_a_folder_that_has_gone_says_nothing_about_its_files(tmp_path: Path) -> 
         catalog.look()
 
     assert keys(catalog) == ["a@1"]
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path: Path, several: Path) -> None:
+    shutil.copy(several / "a.safetensors", tmp_path)
+    catalog = Catalog(tmp_path)
+
+    os.mkfifo(tmp_path / "pipe.safetensors")
+
+    assert [candidate.key for candidate in [*catalog.look(), *catalog.look()]] == ["a@1", "a@1"]
+
+
+def test_a_name_that_is_not_text_can_still_be_told(tmp_path: Path) -> None:
+    Path(os.fsdecode(bytes(tmp_path) + b"/\xff.safetensors")).write_bytes(b"rubbish")
+
+    assert keys(Catalog(tmp_path)) == ["\ufffd"]

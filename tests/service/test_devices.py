@@ -1,6 +1,8 @@
 import asyncio
 import ctypes
+import gc
 import threading
+import weakref
 
 import pytest
 import torch
@@ -149,3 +151,27 @@ async def test_a_device_that_is_stuck_does_not_hold_up_the_end() -> None:
     go.set()
 
     assert await stuck
+
+
+async def test_what_failed_work_had_allocated_is_free_when_its_failure_is_known() -> None:
+    class Activation:
+        pass
+
+    alive: list[weakref.ref[Activation]] = []
+
+    def work() -> None:
+        activation = Activation()
+        alive.append(weakref.ref(activation))
+        raise MemoryError
+
+    device = Device(torch.device("cpu"), num_threads=1)
+    gc.disable()
+    try:
+        with pytest.raises(OutOfMemory):
+            await device.run(work)
+        left = [reference() for reference in alive]
+    finally:
+        gc.enable()
+    device.close()
+
+    assert left == [None]

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from service.models import Model, State
 from service.registry import Registry
 from service.runtimes.runtime import Runtime
 from service.runtimes.torch import TorchRuntime, build_torch
+from service.segmenter import Footprint
 from service.settings import BadSetting, Settings
 from tests.service.conftest import running, save_model, until_started
 from tests.service.fakes import Echo, encode, noisy_image
@@ -439,7 +441,7 @@ async def test_a_model_in_use_is_not_taken_out(three: Path, budget_for_two: int)
 
 
 async def test_a_model_keeps_its_memory_for_a_while_whoever_else_wants_it(three: Path, budget_for_two: int) -> None:
-    async with world(three, max_batch_size=1, memory_budget_bytes=budget_for_two, min_residence=1000) as service:
+    async with world(three, max_batch_size=1, memory_budget_bytes=budget_for_two, min_residence=20) as service:
         headers = {**PNG, "X-Request-Timeout": "0.2"}
         late = await service.client.post("/segment?model=c", content=PICTURE, headers=headers)
         states = [service.find(name).state for name in "abc"]
@@ -453,14 +455,22 @@ async def test_a_model_keeps_its_memory_for_a_while_whoever_else_wants_it(three:
 async def test_who_would_wait_too_long_for_memory_is_refused(three: Path, budget_for_two: int) -> None:
     half_a_model = 2 * inspect(three / "a.safetensors").num_parameters  # of four bytes each
     budget_for_one = budget_for_two - half_a_model
-    async with world(three, max_batch_size=1, memory_budget_bytes=budget_for_one, min_residence=1000) as service:
+    async with world(three, max_batch_size=1, memory_budget_bytes=budget_for_one, min_residence=20) as service:
         waiting = asyncio.create_task(service.segment("b"))
         await until(lambda: service.find("b").state is State.LOADING)
         refused = await service.segment("c")
         waiting.cancel()
 
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-    assert refused.json()["detail"] == "1 models wait for memory, model c@1 would be loaded in 1000 s"
+    assert refused.json()["detail"] == "1 models wait for memory, model c@1 would be loaded in 40 s"
+
+
+async def test_who_would_wait_longer_than_anybody_waits_is_refused_at_once(three: Path, budget_for_two: int) -> None:
+    async with world(three, max_batch_size=1, memory_budget_bytes=budget_for_two, min_residence=1000) as service:
+        refused = await service.segment("c")
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    assert "and none of them may go for 1000 s" in refused.json()["detail"]
 
 
 async def test_a_model_that_is_larger_than_the_budget_is_refused(three: Path) -> None:
@@ -533,3 +543,176 @@ async def test_a_start_takes_nothing_out_of_memory_again_for_a_model_that_turns_
     assert states == [State.READY, State.UNLOADED, State.UNLOADED]
     assert problems == [None, None, None]
     assert [answer.status_code for answer in answers] == [200, 200]
+
+
+async def test_a_model_that_can_never_fit_takes_nobody_out(three: Path, budget_for_two: int) -> None:
+    async with world(three, max_batch_size=1, memory_budget_bytes=budget_for_two, min_residence=0) as service:
+        service.find("c").footprint = Footprint(weights_bytes=2 * budget_for_two, peak_bytes=0)
+        refused = await service.segment("c")
+        states = [service.find(name).state for name in "ab"]
+
+    assert refused.status_code == 503
+    assert states == [State.READY, State.READY]
+
+
+async def test_a_broken_file_named_as_a_model_does_not_hide_it(tmp_path: Path) -> None:
+    save_model(tmp_path / "v1.safetensors", "a")
+    (tmp_path / "a.safetensors").write_bytes(b"rubbish")
+    async with world(tmp_path) as service:
+        answers = [await service.segment(name) for name in (None, "a")]
+        ready = await service.client.get("/readyz")
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert ready.status_code == 200
+
+
+@pytest.mark.parametrize("verb", ["unload", "remove"])
+async def test_a_model_that_is_taken_out_while_it_is_replaced_stays_out(tmp_path: Path, verb: str) -> None:
+    building, go = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    builds: list[Echo] = []
+
+    def build(_checkpoint: Checkpoint, _device: torch.device, _settings: Settings) -> Runtime:
+        builds.append(Echo())
+        if len(builds) == 2:
+            loop.call_soon_threadsafe(building.set)
+            asyncio.run_coroutine_threadsafe(go.wait(), loop).result(20)
+        return builds[-1]
+
+    save_model(tmp_path / "a.safetensors", "a")
+    async with world(tmp_path, build=build) as service:
+        model = service.find("a")
+        save_model(tmp_path / "a.safetensors", "a", seed=1)
+        await building.wait()
+        if verb == "unload":
+            taken_out = asyncio.create_task(service.admin("a", "unload"))
+            await until(lambda: model.is_withheld)
+        else:
+            (tmp_path / "a.safetensors").unlink()
+            await until(lambda: not service.registry.models)
+        await until(lambda: model.segmenter is None)
+        go.set()
+        if verb == "unload":
+            await taken_out
+        refused = await service.segment("a")
+        await until(lambda: not service.registry._residency._in_memory)
+
+    assert refused.status_code == (503 if verb == "unload" else 404)
+    assert (model.segmenter, model.rejected) == (None, None)
+
+
+async def test_a_new_version_with_no_room_beside_the_old_one_is_rejected(three: Path, tmp_path: Path) -> None:
+    shutil.copy(three / "a.safetensors", tmp_path)
+    async with world(tmp_path, max_batch_size=1) as service:
+        footprint = service.find("a").footprint
+    assert footprint is not None
+    budget = footprint.weights_bytes + footprint.peak_bytes + 1000
+
+    async with world(tmp_path, max_batch_size=1, memory_budget_bytes=budget, min_residence=0) as service:
+        save_model(tmp_path / "next", "a", version="2", seed=1)
+        (tmp_path / "next").replace(tmp_path / "a.safetensors")
+        await until(lambda: "a@2" in service.registry.models and service.find("a@1").rejected is not None)
+        answer = await service.segment("a")
+
+    assert answer.headers["x-model-version"] == "1"
+
+
+async def test_a_model_that_is_being_loaded_keeps_the_service_ready(tmp_path: Path) -> None:
+    building, go = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def build(_checkpoint: Checkpoint, _device: torch.device, _settings: Settings) -> Runtime:
+        loop.call_soon_threadsafe(building.set)
+        asyncio.run_coroutine_threadsafe(go.wait(), loop).result(20)
+        return Echo()
+
+    save_model(tmp_path / "a.safetensors", "a")
+    async with world(tmp_path, build=build, loading="lazy") as service:
+        waiting = asyncio.create_task(service.segment())
+        await building.wait()
+        ready = await service.client.get("/readyz")
+        go.set()
+        answer = await waiting
+
+    assert (ready.status_code, answer.status_code) == (200, 200)
+
+
+async def test_a_load_that_failed_for_a_while_is_tried_again_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.residency._RETRY_DELAY", 0.01)
+    attempts: list[int] = []
+
+    def build(checkpoint: Checkpoint, device: torch.device, settings: Settings) -> Runtime:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise MemoryError
+        return build_torch(checkpoint, device, settings)
+
+    save_model(tmp_path / "a.safetensors", "a")
+    async with world(tmp_path, build=build) as service:
+        await until(lambda: service.registry.is_ready)
+        answer = await service.segment()
+
+    assert (len(attempts), answer.status_code) == (3, 200)
+
+
+async def test_a_service_whose_default_has_gone_is_not_ready(tmp_path: Path) -> None:
+    for name in "ab":
+        save_model(tmp_path / f"{name}.safetensors", name)
+    async with world(tmp_path, default_model="a") as service:
+        (tmp_path / "a.safetensors").unlink()
+        await until(lambda: "a@1" not in service.registry.models)
+        ready = await service.client.get("/readyz")
+
+    assert ready.status_code == 503
+
+
+async def test_a_file_that_turns_into_another_known_model_leaves_its_own_behind(tmp_path: Path) -> None:
+    save_model(tmp_path / "1.safetensors", "a")
+    save_model(tmp_path / "2.safetensors", "b")
+    async with world(tmp_path) as service:
+        shutil.copy(tmp_path / "2.safetensors", tmp_path / "1.safetensors")
+        await until(lambda: "a@1" not in service.registry.models)
+        answer = await service.segment("b")
+
+    assert answer.status_code == 200
+
+
+async def test_a_file_that_is_put_back_is_served_again(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    save_model(file, "a")
+    async with world(tmp_path) as service:
+        file.rename(tmp_path / "kept")
+        file.write_bytes(b"rubbish")
+        await until(lambda: bool(service.registry.models) and all(
+            model.rejected or model.problem for model in service.registry.models.values()
+        ))  # fmt: skip
+        (tmp_path / "kept").replace(file)
+        await until(lambda: "a@1" in service.registry.models and service.find("a").rejected is None)
+        answer = await service.segment("a")
+
+    assert answer.status_code == 200
+
+
+async def test_a_lazy_load_never_serves_what_the_file_holds_now_under_the_old_name(tmp_path: Path) -> None:
+    save_model(tmp_path / "a.safetensors", "a")
+    async with world(tmp_path, loading="lazy", watch_interval=0) as service:
+        save_model(tmp_path / "a.safetensors", "other")
+        refused = await service.segment("a")
+
+    assert refused.status_code == 503
+    assert "holds other@1 now" in refused.json()["detail"]
+
+
+async def test_what_lack_of_memory_has_taught_is_known_at_the_next_load(tmp_path: Path, echo: Echo) -> None:
+    save_model(tmp_path / "a.safetensors", "a")
+    async with world(tmp_path, build=echo.build, max_batch_size=4) as service:
+        (replica,) = service.find("a").segmenter.batcher.replicas  # type: ignore[union-attr]
+        shape = next(iter(service.find("a").warm_ups[0].batch_sizes))
+        replica.limits.lower(shape, failed=2)
+        await service.admin("a", "unload")
+        await service.admin("a", "load")
+        (replica,) = service.find("a").segmenter.batcher.replicas  # type: ignore[union-attr]
+
+    assert replica.limits.of(shape) == 1
