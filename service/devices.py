@@ -194,10 +194,7 @@ class _Job:
         except Exception as error:  # whoever awaits the answer hears of it
             clear_frames(error.__traceback__)  # they hold what the work had allocated
             self.fail(error)
-        except BaseException:
-            self.fail(DeviceFailed("the device's thread died with this work"))
-            raise
-        else:
+        else:  # what is no Exception ends the thread, which then answers all jobs
             with suppress(InvalidStateError):  # it was refused meanwhile
                 self.answer.set_result(result)
 

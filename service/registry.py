@@ -82,13 +82,15 @@ class Registry:
         """Whether requests are welcome: it runs, a device works, the default model (or any) answers."""
         if not self._has_started or self._is_draining or self.device_problem is not None:
             return False
-        wanted = list(self.models.values()) if self._default is None else self._versions(self._default)
+        name = self._default_name
+        wanted = list(self.models.values()) if name is None else self._versions(name)
         return any(model.is_usable for model in wanted)
 
     @property
     def default(self) -> Model | None:
         """Give the model that answers when a request names none."""
-        versions = [] if self._default is None else self._versions(self._default)
+        name = self._default_name
+        versions = [] if name is None else self._versions(name)
         return versions[0] if versions else None
 
     @property
@@ -105,9 +107,9 @@ class Registry:
             InvalidRequest: No name was given, and there are several models and no default.
         """
         known = ", ".join(self.models) or "none"
-        if name is None and self._default is None:
+        wanted = name or self._default_name
+        if wanted is None:
             raise InvalidRequest(f"several models are served and none is the default; name one of {known}")
-        wanted = name or self._default or ""
         versions = self._versions(wanted)
         if not versions:
             raise UnknownModel(f"no model {wanted[:100]!r}, served are {known}")
@@ -224,8 +226,6 @@ class Registry:
             log.warning("checkpoints cannot be looked at", extra={"problem": str(error)})
         else:
             self._succession.follow(found)
-            if self._settings.default_model is None and self.default is None:
-                self._default = self._only_name()
 
     def _welcome(self, candidate: Candidate) -> Model:
         """Make a model of a file, not loaded yet."""
@@ -253,6 +253,13 @@ class Registry:
         told = [f"{model.candidate.path}: {model.problem}" for model in self.models.values() if model.problem]
         if told:
             raise NoUsableModel(f"checkpoints: strict, and these cannot be served: {'; '.join(told)}")
+
+    @property
+    def _default_name(self) -> str | None:
+        """Give the default's name: the one that was set, or that of the only model, for as long as there is one."""
+        if self._settings.default_model is None and (self._default is None or not self._versions(self._default)):
+            self._default = self._only_name()
+        return self._default
 
     def _choose_default(self) -> str | None:
         wanted = self._settings.default_model
