@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from model_zoo.checkpoint import BadCheckpoint
 from service.batch_limits import Shape
+from service.budget import Budget, choose_limit, estimate
 from service.catalog import Candidate, public_words
 from service.devices import is_out_of_memory
 from service.errors import ModelFailed, ModelNotReady, NoRoom, ServiceError, ShuttingDown
@@ -25,7 +25,6 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_BYTES_OF_FLOAT32 = 4
 _RETRY_DELAY = 2.0
 _LONGEST_RETRY_DELAY = 60.0
 
@@ -37,12 +36,13 @@ class Residency:
         self._loader = loader
         self._settings = settings
         self._metrics = metrics
-        self._in_memory: dict[Segmenter, Model] = {}
+        limit = choose_limit(settings, (device.device for device in loader.devices))
+        self._budget = Budget(limit, min_residence=settings.min_residence)
         self._loads: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
         self._num_waiting = 0
-        if settings.memory_budget_bytes is not None:
-            metrics.memory_budget_bytes.set(settings.memory_budget_bytes)
+        if limit is not None:
+            metrics.memory_budget_bytes.set(limit)
 
     async def bring(self, model: Model, *, may_evict: bool = True) -> None:
         """Have a model in memory; many who ask at once wait for one load.
@@ -83,7 +83,7 @@ class Residency:
             if older is None:  # it was evicted meanwhile; the next request loads the newer file
                 model.candidate, model.footprint, model.warm_ups = candidate, None, []
                 return
-            await self._make_room(_estimate(candidate), keep=model)
+            await self._make_room(estimate(candidate), keep=model)
             newer = await self._loader.load(candidate, shapes=_usual_shapes(older, candidate))
             if model.segmenter is not older:  # somebody has taken it out meanwhile
                 await newer.close()
@@ -104,18 +104,11 @@ class Residency:
 
     def idle_models(self) -> list[Model]:
         """List the models that nobody has used for as long as the settings allow."""
-        limit = self._settings.idle_unload
-        now = time.monotonic()
-        return [
-            model
-            for segmenter, model in self._in_memory.items()
-            if limit and model.segmenter is segmenter and not model.must_stay
-            if not segmenter.is_in_use and now - segmenter.last_used >= limit
-        ]
+        return self._budget.idle(self._settings.idle_unload) if self._settings.idle_unload else []
 
     def has_room_for(self, model: Model) -> bool:
         """Tell whether a model could be loaded without taking another out."""
-        return self._lacking(model.footprint or _estimate(model.candidate)) <= 0
+        return self._budget.lacking(model.footprint or estimate(model.candidate)) <= 0
 
     async def close(self) -> None:
         """Take everything out of memory, and end the loading thread."""
@@ -123,8 +116,8 @@ class Residency:
         for load in loads:
             load.cancel()
         await asyncio.gather(*loads, return_exceptions=True)
-        await asyncio.gather(*(segmenter.batcher.close() for segmenter in self._in_memory))
-        self._in_memory.clear()
+        await asyncio.gather(*(segmenter.batcher.close() for segmenter in self._budget.in_memory))
+        self._budget.in_memory.clear()
         await asyncio.to_thread(self._loader.close)
 
     async def _load(self, model: Model, *, may_evict: bool) -> None:
@@ -133,7 +126,7 @@ class Residency:
         try:
             async with self._turn:
                 _check_loadable(model)
-                await self._make_room(model.footprint or _estimate(model.candidate), keep=model, may_evict=may_evict)
+                await self._make_room(model.footprint or estimate(model.candidate), keep=model, may_evict=may_evict)
                 segmenter = await self._loader.load(model.candidate, known=model.warm_ups)
                 try:
                     await self._check_fit(segmenter, model, may_evict=may_evict)
@@ -153,7 +146,7 @@ class Residency:
         """Let a segmenter answer for its model from now on."""
         if model.state is State.REMOVED:
             raise ModelNotReady(f"model {model.key} was removed while it was loaded")
-        self._in_memory[segmenter] = model
+        self._budget.in_memory[segmenter] = model
         model.segmenter, model.state, model.problem, model.rejected = segmenter, State.READY, None, None
         model.footprint, model.warm_ups = segmenter.footprint, list(segmenter.warm_ups)
         model.num_loads += 1
@@ -189,13 +182,14 @@ class Residency:
         Raises:
             NoRoom: There would not be enough even without all that may be taken out.
         """
-        while (lacking := self._lacking(need)) > 0:
-            victim = self._next_victim(keep) if may_evict and self._could_have_room_for(need, keep) else None
+        budget = self._budget
+        while budget.lacking(need) > 0:
+            victim = budget.next_victim(keep) if may_evict and budget.could_hold(need, keep) else None
             if victim is None or victim.segmenter is None:
-                raise NoRoom(self._tell_lack(need, lacking, keep))
-            rest = victim.segmenter.loaded_at + self._settings.min_residence - time.monotonic()
+                raise NoRoom(budget.tell_lack(need, keep))
+            rest = budget.rest(victim.segmenter)
             if rest > self._settings.request_timeout:
-                raise NoRoom(f"{self._tell_lack(need, lacking, keep)}, and none of them may go for {rest:.0f} s")
+                raise NoRoom(f"{budget.tell_lack(need, keep)}, and none of them may go for {rest:.0f} s")
             if rest > 0:
                 await self._wait_aside(rest)  # and look again: another one may be the better choice by then
                 continue
@@ -215,14 +209,6 @@ class Residency:
             except NoRoom as error:
                 log.warning("over the memory budget", extra={"model": model.key, "problem": error.detail})
 
-    def _could_have_room_for(self, need: Footprint, keep: Model) -> bool:
-        """Tell whether there would be room if all went that may go."""
-        budget = self._settings.memory_budget_bytes
-        staying = [
-            segmenter.footprint for segmenter, model in self._in_memory.items() if model is keep or model.must_stay
-        ]
-        return budget is None or _total([*staying, need]) <= budget
-
     async def _wait_aside(self, seconds: float) -> None:
         """Sleep, and let others load meanwhile."""
         self._turn.release()
@@ -230,24 +216,6 @@ class Residency:
             await asyncio.sleep(seconds)
         finally:
             await self._turn.acquire()
-
-    def _next_victim(self, keep: Model) -> Model | None:
-        """Choose who goes: past its minimum residence, if any is, then not in use, then unused for longest."""
-        now, least = time.monotonic(), self._settings.min_residence
-        able = [
-            (max(0.0, segmenter.loaded_at + least - now), segmenter.is_in_use, segmenter.last_used, index, model)
-            for index, (segmenter, model) in enumerate(self._in_memory.items())
-            if model.segmenter is segmenter and model is not keep and not model.must_stay
-        ]
-        return min(able)[-1] if able else None
-
-    def _lacking(self, need: Footprint) -> int:
-        """Give the bytes over the budget that there would be: all weights, and the largest need of a single pass."""
-        budget = self._settings.memory_budget_bytes
-        if budget is None:
-            return 0
-        footprints = [segmenter.footprint for segmenter in self._in_memory] + [need]
-        return _total(footprints) - budget
 
     def _check_queue(self, model: Model) -> None:
         """Refuse a load that would have to wait for others longer than anybody waits for an answer."""
@@ -259,13 +227,6 @@ class Residency:
             )
             raise NoRoom(message)
 
-    def _tell_lack(self, need: Footprint, lacking: int, keep: Model) -> str:
-        alone = _total([need])
-        budget = self._settings.memory_budget_bytes
-        others = [model.key for model in self._in_memory.values() if model is not keep]
-        told = f"model {keep.key} needs {alone} bytes, {lacking} more than memory_budget_bytes={budget} leaves"
-        return told + (f" beside {', '.join(others)}" if others else "")
-
     def _hear(self, loading: asyncio.Task[None]) -> None:
         """Take note of a load's failure, which the log has, also when nobody waits for it any more."""
         self._loads.discard(loading)
@@ -274,7 +235,7 @@ class Residency:
 
     async def _close(self, segmenter: Segmenter, reason: str) -> None:
         """Wait until a segmenter has answered all who hold it, and give its memory back."""
-        model, replicas = self._in_memory[segmenter], segmenter.batcher.replicas
+        model, replicas = self._budget.in_memory[segmenter], segmenter.batcher.replicas
         devices = [replica.device for replica in replicas]
         if model.warm_ups == list(segmenter.warm_ups):  # what lack of memory has taught is known at the next load
             model.warm_ups = [
@@ -283,7 +244,7 @@ class Residency:
             ]
         del replicas
         await segmenter.close()
-        del self._in_memory[segmenter]
+        del self._budget.in_memory[segmenter]
         for device in devices:
             if not device.is_broken:
                 await device.free_cache()
@@ -324,15 +285,3 @@ def _usual_shapes(older: Segmenter, newer: Candidate) -> list[Shape]:
     if newer.inspection is None or newer.inspection.header.spec.size != older.header.spec.size:
         return []
     return [shape for shape, _ in older.batcher.shapes.most_common()]
-
-
-def _estimate(candidate: Candidate) -> Footprint:
-    """Guess what a model takes that was never loaded: its weights are known, its passes are not."""
-    num_parameters = 0 if candidate.inspection is None else candidate.inspection.num_parameters
-    return Footprint(num_parameters * _BYTES_OF_FLOAT32, 0)
-
-
-def _total(footprints: Iterable[Footprint]) -> int:
-    known: Sequence[Footprint] = list(footprints)
-    weights = sum(footprint.weights_bytes for footprint in known)
-    return weights + max((footprint.peak_bytes for footprint in known), default=0)

@@ -595,7 +595,7 @@ async def test_a_model_that_is_taken_out_while_it_is_replaced_stays_out(tmp_path
         if verb == "unload":
             await taken_out
         refused = await service.segment("a")
-        await until(lambda: not service.registry._residency._in_memory)
+        await until(lambda: not service.registry._residency._budget.in_memory)
 
     assert refused.status_code == (503 if verb == "unload" else 404)
     assert (model.segmenter, model.rejected) == (None, None)
