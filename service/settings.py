@@ -45,7 +45,9 @@ class Settings(BaseModel):
     pinned_models: str = Field(default="", description="models, or model@version, never unloaded for others; by commas")
     idle_unload: float = Field(default=0.0, ge=0, le=1e6, description="unload a model unused for so long; 0: never")
     min_residence: float = Field(default=5.0, ge=0, le=3600, description="time that a model keeps its memory at least")
-    memory_budget_bytes: int | None = Field(default=None, ge=1, description="of the models on each device; else 90 % of a GPU")
+    memory_budget_bytes: int | None = Field(
+        default=None, ge=1, description="for models on a device; else 90 % of a GPU"
+    )
     runtime: str = Field(default="torch", description="way to run the models")
     device: DeviceNames = Field(
         default="auto", description="auto (all GPUs, else the CPU), cpu, cuda, cuda:0,cuda:1 ..."
