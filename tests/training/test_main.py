@@ -97,7 +97,8 @@ def test_a_dataset_that_the_checkpoint_was_not_made_for_is_refused(
 def test_an_interrupted_run_leaves_complete_files_only(tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = [*TINY_RUN, "--workers", "1", "--epochs", "1000", "--validate-every", "1", "--out", str(out)]
-    command = [sys.executable, "-m", "training", "fit", *words]
+    # shells start what runs in the background with SIGINT ignored
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "training", "fit", *words]
     run = subprocess.Popen(  # noqa: S603  # our own command
         command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
     )
