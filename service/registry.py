@@ -247,6 +247,8 @@ class Registry:
     def _versions(self, name: str) -> list[Model]:
         """Give the models that a name means, the best first: one that can answer, the newest of those."""
         versions = [model for model in self.models.values() if name in {model.key, model.name}]
+        if len(versions) < 2:
+            return versions
         return sorted(versions, key=lambda model: (model.can_answer_now, model.is_usable, model.age), reverse=True)
 
     def _refuse_problems(self) -> None:
