@@ -65,7 +65,7 @@ class Succession:
         else:
             model.candidate, model.state, model.problem = candidate, State.UNLOADED, None
             model.footprint, model.warm_ups, model.retry_at = None, [], 0.0
-            await self._bring_up(model)
+            await self._bring_up(model, self._predecessors(model))
 
     def drop(self, model: Model, reason: str) -> None:
         """Take a model out of memory, in the background."""
@@ -82,7 +82,8 @@ class Succession:
         for model in self._models.values():
             has_failed = model.state is State.UNLOADED and model.num_failures > 0 and not model.is_withheld
             if has_failed and model.loading is None and time.monotonic() >= model.retry_at:
-                self._run(self._load_early(model))
+                before = self._predecessors(model)
+                self._run(self._bring_up(model, before) if before else self._load_early(model))
 
     async def close(self) -> None:
         """End what is going on."""
@@ -97,9 +98,7 @@ class Succession:
         if model is None:
             model = self._welcome(candidate)
             model.is_coming = True
-            for other in self._predecessors(model):
-                other.is_handing_over = True
-            self._run(self._bring_up(model))
+            self._run(self._bring_up(model, self._predecessors(model)))
         elif candidate != model.newest and time.monotonic() >= model.retry_at:
             model.newest = candidate
             self._run(self.replace(model, candidate))
@@ -112,9 +111,8 @@ class Succession:
         of_file = (model for model in self._models.values() if model.newest.path == candidate.path)
         return next(of_file, None)
 
-    async def _bring_up(self, model: Model) -> None:
-        """Make a new model ready, and only then take out what its file held before."""
-        before = self._predecessors(model)
+    async def _bring_up(self, model: Model, before: Sequence[Model]) -> None:
+        """Make a model ready, and only then take out those ``before``, which its file held and must stay until then."""
         if before:
             with suppress(Exception):  # the model's problem and the log tell of it
                 await self._residency.bring(model)
@@ -129,12 +127,15 @@ class Succession:
                 self._reject(other, f"its file now holds {model.key}, which cannot be served: {model.problem}")
 
     def _predecessors(self, model: Model) -> list[Model]:
-        """Give the models in memory that came from the file that now holds another."""
-        return [
+        """Give the models in memory that came from the file that now holds another; they begin to hand over."""
+        found = [
             other
             for other in self._models.values()
             if other.newest.path == model.newest.path and other is not model and other.segmenter is not None
         ]
+        for other in found:
+            other.is_handing_over = True
+        return found
 
     async def _load_early(self, model: Model) -> None:
         """Load a model that nobody has asked for yet, if there is room."""
