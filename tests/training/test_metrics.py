@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from training.metrics import ConfusionMatrix
+from training.metrics import Bootstrap, ConfusionMatrix
 
 CLASSES = 4
 SHAPE = (2, 5, 6)
@@ -44,6 +44,50 @@ def test_iou_equals_that_of_sets_of_pixels(target: np.ndarray, mask: np.ndarray)
 
 
 @given(TARGETS, MASKS)
+def test_dice_equals_that_of_sets_of_pixels(target: np.ndarray, mask: np.ndarray) -> None:
+    matrix = ConfusionMatrix(CLASSES)
+    matrix.update(torch.from_numpy(target), torch.from_numpy(mask))
+
+    labelled = target != 255
+    expected = [
+        2 * (labelled & (target == c) & (mask == c)).sum() / ((target == c).sum() + (labelled & (mask == c)).sum())
+        if (target == c).any()
+        else math.nan
+        for c in range(CLASSES)
+    ]
+
+    assert matrix.dice.tolist() == pytest.approx(expected, nan_ok=True)
+    assert matrix.dice.tolist() == pytest.approx((2 * matrix.iou / (1 + matrix.iou)).tolist(), nan_ok=True)
+
+
+@given(TARGETS, MASKS)
+def test_accuracies_and_weighted_iou_equal_naive_ones(target: np.ndarray, mask: np.ndarray) -> None:
+    matrix = ConfusionMatrix(CLASSES)
+    matrix.update(torch.from_numpy(target), torch.from_numpy(mask))
+
+    true, found = target[target != 255], mask[target != 255]
+    present = np.unique(true)
+    weighted = sum((true == c).mean() * float(matrix.iou[c]) for c in present) if len(true) else math.nan
+    recalls = [(found[true == c] == c).mean() for c in present]
+
+    assert matrix.pixel_accuracy == pytest.approx((true == found).mean() if len(true) else math.nan, nan_ok=True)
+    assert matrix.mean_accuracy == pytest.approx(np.mean(recalls) if recalls else math.nan, nan_ok=True)
+    assert matrix.frequency_weighted_iou == pytest.approx(weighted, nan_ok=True)
+
+
+@given(TARGETS, MASKS)
+def test_the_legacy_overlap_takes_what_has_no_label_for_background(target: np.ndarray, mask: np.ndarray) -> None:
+    matrix = ConfusionMatrix(CLASSES)
+    matrix.update(torch.from_numpy(target), torch.from_numpy(mask))
+
+    true = np.where(target == 255, 0, target)
+    union = ((true > 0) | (mask > 0)).sum()
+    expected = ((true > 0) & (true == mask)).sum() / union if union else math.nan
+
+    assert matrix.legacy_fg_iou == pytest.approx(expected, nan_ok=True)
+
+
+@given(TARGETS, MASKS)
 def test_the_order_and_the_grouping_of_images_change_nothing(target: np.ndarray, mask: np.ndarray) -> None:
     together, apart = ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES)
 
@@ -52,6 +96,7 @@ def test_the_order_and_the_grouping_of_images_change_nothing(target: np.ndarray,
     apart.update(torch.from_numpy(target[0]), torch.from_numpy(mask[0]))
 
     assert torch.equal(together.counts, apart.counts)
+    assert torch.equal(together.unlabelled, apart.unlabelled)
 
 
 def toy_matrix() -> ConfusionMatrix:
@@ -117,8 +162,42 @@ def test_a_set_without_labels_has_no_score() -> None:
         ([[0, 2]], [[0, 0]], "target has class 2"),
         ([[0, 0]], [[0, 2]], "mask has class 2"),
         ([[0, -1]], [[0, 0]], "target has class -1"),
+        ([[255, 0]], [[2, 0]], "mask has class 2"),
     ],
 )
 def test_what_cannot_be_counted_is_refused(target: list[list[int]], mask: list[list[int]], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         ConfusionMatrix(2).update(torch.tensor(target), torch.tensor(mask))
+
+
+def image_matrix(hits: int, misses: int) -> ConfusionMatrix:
+    matrix = ConfusionMatrix(2)
+    matrix.counts[0, 0], matrix.counts[0, 1] = hits, misses
+    return matrix
+
+
+def test_images_that_are_all_alike_leave_no_doubt() -> None:
+    bootstrap = Bootstrap(draws=20)
+
+    bootstrap.update(image_matrix(3, 1))
+    bootstrap.update(image_matrix(3, 1))
+
+    assert bootstrap.interval() == pytest.approx((0.75, 0.75))
+
+
+def test_the_interval_holds_the_score_and_the_share_asked_for_of_all_draws() -> None:
+    matrices = [image_matrix(hits, 10 - hits) for hits in range(11)]
+    bootstrap = Bootstrap(seed=3, draws=500)
+    for matrix in matrices:
+        bootstrap.update(matrix)
+
+    random = np.random.default_rng(0)
+    naive = [random.integers(0, 11, 11).sum() / 110 for _ in range(5000)]
+
+    assert bootstrap.interval(0.9) == pytest.approx(np.quantile(naive, [0.05, 0.95]).tolist(), abs=0.03)
+    assert bootstrap.interval() == bootstrap.interval()
+    assert bootstrap.interval(0.5)[0] > bootstrap.interval(0.9)[0]
+
+
+def test_a_set_without_images_has_no_interval() -> None:
+    assert all(math.isnan(bound) for bound in Bootstrap().interval())
