@@ -44,11 +44,15 @@ def predict(
 @torch.inference_mode()
 def forward(network: nn.Module, inputs: Sequence[NetworkInput], spec: ModelSpec) -> Tensor:
     """Give the logits ``[B, C, h, w]`` of images whose ``pixels`` all have one shape, on the network's device."""
+    logits: Tensor = network(network_batch(network, inputs, spec)).logits
+    return logits
+
+
+def network_batch(network: nn.Module, inputs: Sequence[NetworkInput], spec: ModelSpec) -> Tensor:
+    """Give the normalised float32 ``[B, C, h, w]`` of images whose ``pixels`` all have one shape, on that device."""
     device = next(network.parameters()).device
     images = torch.stack([item.pixels for item in inputs]).to(device)  # [B, C, h, w] uint8
-    batch = normalise(images, spec.input).contiguous(memory_format=torch.channels_last)
-    logits: Tensor = network(batch).logits
-    return logits
+    return normalise(images, spec.input).contiguous(memory_format=torch.channels_last)
 
 
 def _segmentation(logits: Tensor, item: NetworkInput, probabilities: bool) -> Segmentation:

@@ -71,8 +71,12 @@ def padded_size(content: tuple[int, int], rule: SizeRule) -> tuple[int, int]:
 
 def network_input(image: Image.Image, spec: ModelSpec) -> NetworkInput:
     """Resize and pad an upright RGB image as the spec says."""
+    return sized_input(image, network_size((image.height, image.width), spec.size), spec)
+
+
+def sized_input(image: Image.Image, content: tuple[int, int], spec: ModelSpec) -> NetworkInput:
+    """Resize an upright RGB image to ``content``, ``(height, width)``, and pad it as the spec says."""
     size = (image.height, image.width)
-    content = network_size(size, spec.size)
     if content != size:
         image = image.resize((content[1], content[0]), Image.Resampling.BILINEAR)
     pixels = np.asarray(image.convert("L") if spec.input.color_order == "grey" else image)

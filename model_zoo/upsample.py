@@ -8,6 +8,8 @@ Letters: C classes, h and w size of the logits, H and W size of the mask, R rows
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -29,21 +31,44 @@ def upsample_argmax(logits: Tensor, size: tuple[int, int], *, probabilities: boo
         The mask, uint8 ``[H, W]``, and float64 ``[C]``: the sum over a class's pixels of its softmax probability
         (all zero when not asked for), both on the device of the logits.
     """
-    scores = logits.permute(1, 2, 0).contiguous()  # [h, w, C]: argmax runs along memory
-    height, width = size
-    num_classes = scores.shape[2]
     mask = torch.empty(size, dtype=torch.uint8, device=logits.device)
-    sums = torch.zeros(num_classes, dtype=torch.float64, device=logits.device)
-    rows = max(1, _BAND_VALUES // (width * num_classes))
-    for start in range(0, height, rows):
-        stop = min(start + rows, height)
-        band = _upsample_rows(scores, size, start, stop).float()  # [R, W, C]
+    sums = torch.zeros(len(logits), dtype=torch.float64, device=logits.device)
+    for rows, band in _bands(logits, size):
         best, label = band.max(dim=2)
-        mask[start:stop] = label
+        mask[rows] = label
         if probabilities:
             certainty = torch.exp(best - band.logsumexp(dim=2)).double()
             sums.scatter_add_(0, label.flatten(), certainty.flatten())
     return mask, sums
+
+
+def upsample_confidence(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Give the mask of one image, as ``upsample_argmax`` does, and the softmax probability of each pixel's class.
+
+    Args:
+        logits: float ``[C, h, w]``.
+        size: ``(H, W)`` of the mask.
+
+    Returns:
+        uint8 ``[H, W]`` and float32 ``[H, W]``, both on the device of the logits.
+    """
+    mask = torch.empty(size, dtype=torch.uint8, device=logits.device)
+    confidence = torch.empty(size, device=logits.device)
+    for rows, band in _bands(logits, size):
+        best, label = band.max(dim=2)
+        mask[rows] = label
+        confidence[rows] = torch.exp(best - band.logsumexp(dim=2))
+    return mask, confidence
+
+
+def _bands(logits: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
+    """Give which rows and their upsampled scores, float32 ``[R, W, C]``, band by band."""
+    scores = logits.permute(1, 2, 0).contiguous()  # [h, w, C]: argmax runs along memory
+    height, width = size
+    rows = max(1, _BAND_VALUES // (width * scores.shape[2]))
+    for start in range(0, height, rows):
+        stop = min(start + rows, height)
+        yield slice(start, stop), _upsample_rows(scores, size, start, stop).float()
 
 
 def _upsample_rows(scores: Tensor, size: tuple[int, int], start: int, stop: int) -> Tensor:

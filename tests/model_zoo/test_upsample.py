@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model_zoo import upsample
-from model_zoo.upsample import upsample_argmax
+from model_zoo.upsample import upsample_argmax, upsample_confidence
 
 
 def two_step(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -51,6 +51,16 @@ def test_probability_sums_are_those_of_softmax(size: tuple[int, int]) -> None:
     expected = torch.stack([probabilities[labels == label].sum() for label in range(4)])
     assert torch.equal(mask.long(), labels)
     torch.testing.assert_close(sums, expected, atol=1e-3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(16, 20), (50, 61)])
+def test_the_confidence_is_the_probability_of_the_class_that_the_mask_has(size: tuple[int, int]) -> None:
+    logits = logits_of(4, 16, 20) * 3
+
+    mask, confidence = upsample_confidence(logits, size)
+
+    assert torch.equal(mask, upsample_argmax(logits, size)[0])
+    torch.testing.assert_close(confidence, two_step(logits, size).softmax(0).amax(0).float(), atol=1e-5, rtol=0)
 
 
 def test_trap_37_upsampling_comes_before_argmax() -> None:
