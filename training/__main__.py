@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shlex
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_origin
 
 from pydantic import BaseModel
 
 from model_zoo import checkpoint
+from model_zoo.atomic import write_atomically
 from model_zoo.checkpoint import BadCheckpoint
 from training.datasets import open_dataset
-from training.errors import InvalidRecipe, TrainingError
-from training.evaluate import evaluate
+from training.errors import InvalidOption, InvalidRecipe, TrainingError
+from training.evaluate import assess
+from training.inference import Inference
 from training.loop import fit
-from training.metrics import ConfusionMatrix
 from training.recipe import Recipe, read_recipe
+from training.scores import score_table, score_values
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -58,32 +60,24 @@ def _fit(options: argparse.Namespace, words: Sequence[str]) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    if options.json and not options.json.parent.is_dir():
+        raise InvalidOption(f"--json {options.json}: there is no folder {options.json.parent}")
     loaded = checkpoint.load(options.checkpoint)
     dataset = open_dataset(options.data)
-    scores = evaluate(loaded.network, loaded.header.spec, dataset)
-    show = _print_json if options.json else _print_table
-    show(scores, loaded.header.spec.classes, len(dataset))
-
-
-def _print_table(scores: ConfusionMatrix, classes: Sequence[str], num_images: int) -> None:
-    print(f"{'class':24}{'IoU':>8}{'accuracy':>10}")
-    for name, iou, accuracy in zip(classes, scores.iou.tolist(), scores.accuracy.tolist(), strict=True):
-        print(f"{name:24}{iou:8.4f}{accuracy:10.4f}" if not math.isnan(iou) else f"{name:24}{'-':>8}{'-':>10}")
-    print(f"pixel accuracy {scores.pixel_accuracy:.4f}, mean accuracy {scores.mean_accuracy:.4f}, ", end="")
-    print(f"fwIoU {scores.frequency_weighted_iou:.4f}")
-    print(f"mIoU {scores.mean_iou:.4f} over {num_images} images")
-
-
-def _print_json(scores: ConfusionMatrix, classes: Sequence[str], num_images: int) -> None:
-    values = {
-        "miou": scores.mean_iou,
-        "pixel_accuracy": scores.pixel_accuracy,
-        "mean_accuracy": scores.mean_accuracy,
-        "fwiou": scores.frequency_weighted_iou,
-    }
-    iou = dict(zip(classes, scores.iou.tolist(), strict=True))
-    per_class = {name: None if math.isnan(value) else value for name, value in iou.items()}
-    print(json.dumps({**values, "num_images": num_images, "iou": per_class}))
+    how = Inference(
+        scales=tuple(options.scales),
+        flip=options.flip,
+        window=options.window,
+        overlap=options.overlap,
+        tile=options.tile,
+        margin=options.margin,
+    )
+    spec = loaded.header.spec
+    found = assess(loaded.network, spec, dataset, how, network_resolution=options.network_resolution)
+    print(score_table(found, spec.classes))
+    if options.json:
+        values = {**score_values(found, spec.classes), "inference": asdict(how)}
+        write_atomically(options.json, [json.dumps(values, indent=2).encode() + b"\n"])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,7 +102,15 @@ def _parser() -> argparse.ArgumentParser:
     evaluate_parser = commands.add_parser("evaluate", help="score a checkpoint on a dataset")
     evaluate_parser.add_argument("checkpoint", type=Path, help="a checkpoint file")
     evaluate_parser.add_argument("--data", required=True, help="dataset, as READER:LIST:PATH, such as voc:val:PATH")
-    evaluate_parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+    evaluate_parser.add_argument("--json", type=Path, metavar="PATH", help="write the scores to this file too")
+    evaluate_parser.add_argument("--network-resolution", action="store_true", help="score at the network's size too")
+    views = evaluate_parser.add_argument_group("how each image is seen, if not as the service sees it")
+    views.add_argument("--flip", action="store_true", help="mirrored too; probabilities are averaged")
+    views.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="SCALE", help="at several sizes")
+    views.add_argument("--window", type=int, metavar="SIDE", help="in windows that overlap and are blended")
+    views.add_argument("--overlap", type=float, default=0.5, metavar="SHARE", help="of two windows (%(default)s)")
+    views.add_argument("--tile", type=int, metavar="SIDE", help="in tiles that touch, mirrored at the border")
+    views.add_argument("--margin", type=int, default=96, metavar="PIXELS", help="seen around a tile (%(default)s)")
     return parser
 
 

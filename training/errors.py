@@ -2,6 +2,7 @@
 
 TrainingError
 ├── InvalidRecipe     a field of the recipe, or a recipe as a whole, cannot be used
+├── InvalidOption     an option of an evaluation has a value that cannot be used
 ├── InvalidDataset    a list, an image or a mask is missing or not what the reader expects
 ├── LeakingDataset    a validation image is among the training images
 ├── NonFiniteLoss     the loss has become NaN or infinite
@@ -17,6 +18,10 @@ class TrainingError(ValueError):
 
 class InvalidRecipe(TrainingError):
     """A field of a recipe has a value that cannot be used."""
+
+
+class InvalidOption(TrainingError):
+    """An option of an evaluation has a value that cannot be used."""
 
 
 class InvalidDataset(TrainingError):

@@ -9,7 +9,8 @@ from model_zoo.spec import ModelSpec, Prediction, SizeRule
 from training.datasets import LabelSpace, Sample
 from training.datasets.shapes import SHAPES_LABELS, Shapes
 from training.errors import InvalidDataset
-from training.evaluate import evaluate, metrics_of
+from training.evaluate import assess, evaluate, metrics_of
+from training.inference import Inference
 from training.metrics import ConfusionMatrix
 
 
@@ -96,3 +97,32 @@ def test_metrics_leave_out_classes_without_a_score() -> None:
     assert {(metric.dataset, metric.num_images, metric.resolution) for metric in metrics} == {
         ("shapes val", 7, "original")
     }
+
+
+def test_an_assessment_counts_what_an_evaluation_counts() -> None:
+    dataset = Watched(Shapes(Path("5"), "val"))
+    counted = evaluate(AlwaysClass(2), make_spec(), dataset.dataset)
+
+    found = assess(AlwaysClass(2), make_spec(), dataset, Inference())
+
+    assert dataset.read == [0, 1, 2, 3, 4]
+    assert torch.equal(found.scores.counts, counted.counts)
+    assert found.at_network_size is None
+    assert int(found.calibration.pixels.sum()) == int(counted.counts.sum())
+    assert found.calibration.expected_error == pytest.approx(
+        abs(torch.eye(4)[2].softmax(0)[2].item() - counted.pixel_accuracy), abs=1e-6
+    )
+
+
+def test_at_the_networks_resolution_masks_are_compared_before_they_are_enlarged() -> None:
+    dataset = Shapes(Path("3"), "val")
+    size = SizeRule(policy="longest", side=32)
+    spec = make_spec().model_copy(update={"size": size})
+
+    found = assess(AlwaysClass(0), spec, dataset, Inference(), network_resolution=True)
+
+    assert found.at_network_size is not None
+    pixels = [found.scores, found.at_network_size]
+    large, small = (int(matrix.counts.sum() + matrix.unlabelled.sum()) for matrix in pixels)
+    assert large == sum(dataset[index].target.size for index in range(3))
+    assert small <= 3 * 32 * 32 < large

@@ -14,18 +14,36 @@ from tests.training.conftest import TINY_RUN, VocTree
 from training.__main__ import main
 
 
-def test_a_checkpoint_scores_what_its_run_said(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkpoint_scores_what_its_run_said(run_folder: Path, tmp_path: Path) -> None:
     with (run_folder / "metrics.csv").open() as file:
         last = list(csv.DictReader(file))[-1]
 
-    code = main(["evaluate", str(run_folder / "checkpoint-last.safetensors"), "--data", "shapes:val:10", "--json"])
+    words = ["--data", "shapes:val:10", "--network-resolution", "--json", str(tmp_path / "scores.json")]
 
-    found = json.loads(capsys.readouterr().out)
+    code = main(["evaluate", str(run_folder / "checkpoint-last.safetensors"), *words])
+
+    found = json.loads((tmp_path / "scores.json").read_text())
     assert code == 0
     assert found["miou"] == float(last["val_miou"])
     assert found["pixel_accuracy"] == float(last["val_pixel_accuracy"])
     assert found["num_images"] == 10
     assert list(found["iou"]) == ["background", "square", "circle", "triangle"]
+    assert found["miou_95"][0] <= found["miou"] <= found["miou_95"][1]
+    assert 0 <= found["boundary_miou"] <= 1
+    assert 0 <= found["calibration_error"] <= 1
+    assert found["network_resolution"]["miou"] == found["miou"]  # the run's size rule is native
+    assert found["inference"]["scales"] == [1.0]
+
+
+def test_other_views_of_the_images_give_other_scores(run_folder: Path, tmp_path: Path) -> None:
+    words = ["evaluate", str(run_folder / "checkpoint-last.safetensors"), "--data", "shapes:val:4", "--json"]
+    views = [[], ["--flip"], ["--scales", "0.75", "1.25"], ["--window", "64"], ["--tile", "64", "--margin", "16"]]
+
+    codes = [main([*words, str(tmp_path / str(index)), *view]) for index, view in enumerate(views)]
+
+    scores = [json.loads((tmp_path / str(index)).read_text())["calibration_error"] for index in range(len(views))]
+    assert codes == [0] * len(views)
+    assert len(set(scores)) == len(views)
 
 
 def test_the_table_has_a_line_a_class_and_ends_with_the_mean(
@@ -35,7 +53,7 @@ def test_the_table_has_a_line_a_class_and_ends_with_the_mean(
 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:5]] == ["class", "background", "square", "circle", "triangle"]
-    assert any(line.split()[1:] == ["-", "-"] for line in lines[1:5])
+    assert any(line.split()[1:] == ["-"] * 4 for line in lines[1:5])
     assert lines[-1].startswith("mIoU 0.")
     assert lines[-1].endswith("over 1 images")
 
@@ -67,6 +85,7 @@ def test_every_field_of_the_recipe_is_an_option(tmp_path: Path, capsys: pytest.C
         (["fit", "--recipe", "quick", "--train", "shapes:val", "--out", "OUT"], "in training and in validation"),
         (["fit", "--recipe", "quick", "--out", "OUT/notes.txt"], "notes.txt: File exists"),
         (["fit", *TINY_RUN, "--out", "OUT"], "is not empty"),
+        (["evaluate", "OUT/x", "--data", "shapes:val", "--json", "OUT/no/x.json"], "there is no folder OUT/no"),
         (["evaluate", "OUT/absent.safetensors", "--data", "shapes:val"], "absent.safetensors: No such file"),
         (["evaluate", "OUT/notes.txt", "--data", "shapes:val"], "notes.txt: not a safetensors file"),
     ],
@@ -82,7 +101,7 @@ def test_what_cannot_be_used_is_said_in_one_line(
     assert code == 2
     assert len(complaints) == 1
     assert complaints[0].startswith("segtrain: ")
-    assert complaint in complaints[0]
+    assert complaint.replace("OUT", str(tmp_path)) in complaints[0]
 
 
 def test_a_dataset_that_the_checkpoint_was_not_made_for_is_refused(

@@ -1,0 +1,103 @@
+"""Find the logits of an image with more care than serving takes: several sizes, mirrored, or in parts.
+
+Letters: C classes, h and w size at which the network sees the image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from model_zoo.predict import network_batch
+from model_zoo.preprocess import network_size, sized_input
+from model_zoo.spec import ModelSpec
+from model_zoo.tiling import Run, overlap_tile, sliding_window
+from training.errors import InvalidOption
+
+LARGEST_SCALE = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """Say how the logits of an image are found; as it is by default, just as serving finds them.
+
+    ``scales`` are relative to the size at which the network sees the image; ``flip`` adds the mirrored image to each;
+    ``window`` is the side of sliding windows and ``overlap`` what neighbours share; ``tile`` is the side of tiles that
+    touch and ``margin`` what the network sees around each.
+
+    Raises:
+        InvalidOption: a value cannot be used, or windows and tiles are both asked for.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    window: int | None = None
+    overlap: float = 0.5
+    tile: int | None = None
+    margin: int = 96
+
+    def __post_init__(self) -> None:
+        for scale in self.scales:
+            if not 0 < scale <= LARGEST_SCALE:
+                raise InvalidOption(f"scale {scale} is not above 0 and at most {LARGEST_SCALE}")
+        for name, side in (("window", self.window), ("tile", self.tile)):
+            if side is not None and side < 1:
+                raise InvalidOption(f"{name} {side} px is below 1")
+        if self.window is not None and self.tile is not None:
+            raise InvalidOption("window and tile exclude each other")
+        if not 0 <= self.overlap < 1:
+            raise InvalidOption(f"overlap {self.overlap} is not at least 0 and below 1")
+        if self.margin < 0:
+            raise InvalidOption(f"margin {self.margin} px is below 0")
+
+
+@torch.inference_mode()
+def infer(network: nn.Module, image: Image.Image, spec: ModelSpec, how: Inference) -> Tensor:
+    """Give the logits ``[C, h, w]`` of an upright RGB image; of several views, the log of their mean probability."""
+    content = network_size((image.height, image.width), spec.size)
+    views = [
+        _view(network, image, spec, how, (_scaled(content[0], scale), _scaled(content[1], scale)), flip=flip)
+        for scale in how.scales
+        for flip in ((False, True) if how.flip else (False,))
+    ]
+    if len(views) == 1:
+        return _resized(views[0], content)
+    mean = torch.stack([_resized(logits, content).softmax(0) for logits in views]).mean(0)
+    return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
+
+
+def _scaled(side: int, scale: float) -> int:
+    return max(1, round(side * scale))
+
+
+def _view(  # noqa: PLR0913  # how one view differs from another
+    network: nn.Module, image: Image.Image, spec: ModelSpec, how: Inference, content: tuple[int, int], *, flip: bool
+) -> Tensor:
+    if flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    batch = network_batch(network, [sized_input(image, content, spec)], spec)
+    logits = _in_parts(network, how)(batch)[0, :, : content[0], : content[1]]
+    return logits.flip(-1) if flip else logits
+
+
+def _in_parts(network: nn.Module, how: Inference) -> Run:
+    def run(images: Tensor) -> Tensor:
+        logits: Tensor = network(images).logits
+        return logits
+
+    if how.window is not None:
+        return partial(sliding_window, run, side=how.window, overlap=how.overlap)
+    if how.tile is not None:
+        return partial(overlap_tile, run, side=how.tile, margin=how.margin)
+    return run
+
+
+def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    if logits.shape[1:] == size:
+        return logits
+    return F.interpolate(logits[None], size, mode="bilinear", align_corners=False)[0]
