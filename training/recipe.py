@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -51,6 +52,23 @@ class Recipe(Frozen):
     flip: Share = Field(default=0.5, description="chance of a horizontal flip")
     jitter: Share = Field(default=0.3, description="strength of random brightness, contrast and saturation")
 
+    flip_vertical: Share = Field(default=0.0, description="chance of a vertical flip")
+    rotate: Share = Field(default=0.0, description="chance of a rotation")
+    rotate_degrees: float = Field(default=10.0, gt=0, le=180, description="its largest angle, either way")
+    shift: Share = Field(default=0.0, description="chance of a shift")
+    shift_pixels: int = Field(default=32, ge=1, le=1024, description="its largest length, along each side")
+    elastic: Share = Field(default=0.0, description="chance of U-Net's elastic deformation")
+    elastic_pixels: float = Field(default=10.0, gt=0, le=100, description="deviation of its displacements")
+    grey: Share = Field(default=0.0, description="chance of losing all colour")
+    blur: Share = Field(default=0.0, description="chance of a Gaussian blur")
+    blur_sigma: float = Field(default=2.0, ge=0.1, le=5, description="its largest deviation, in pixels")
+    motion_blur: Share = Field(default=0.0, description="chance of a blur along a line")
+    motion_blur_pixels: int = Field(default=9, ge=3, le=99, description="its largest length")
+    noise: Share = Field(default=0.0, description="chance of Gaussian noise")
+    noise_sigma: float = Field(default=0.05, gt=0, le=1, description="its deviation; 1 is from black to white")
+    jpeg: Share = Field(default=0.0, description="chance of JPEG's losses")
+    jpeg_quality: int = Field(default=30, ge=1, le=95, description="its lowest quality; the highest is 95")
+
     optimizer: Literal["sgd", "adamw"] = Field(default="adamw", description="sgd or adamw")
     lr: Positive = Field(description="learning rate")
     encoder_lr: Positive | None = Field(default=None, description="learning rate of the encoder, if another")
@@ -82,7 +100,7 @@ class Recipe(Frozen):
     @property
     def augmentation(self) -> Augmentation:
         """Say how strongly images are varied."""
-        return Augmentation(self.crop, self.scale_min, self.scale_max, self.flip, self.jitter)
+        return Augmentation(**{field.name: getattr(self, field.name) for field in fields(Augmentation)})
 
     def spec(self, labels: LabelSpace) -> ModelSpec:
         """Say what the network will be, for these labels."""

@@ -6,6 +6,8 @@ Letters: C channels, H and W height and width, S side of the crop.
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +21,37 @@ from model_zoo.labels import IGNORE_INDEX
 from model_zoo.preprocess import mean_color, network_size
 from model_zoo.spec import InputRule, SizeRule
 from training.datasets import Sample
+from training.distortions import RandomElastic, RandomJPEG, RandomMotionBlur, RandomShift
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """Say how strongly images are varied; ``scale_*`` are relative to the size at which the network sees the image."""
+    """Say how strongly images are varied; ``scale_*`` are relative to the size at which the network sees the image.
+
+    ``jitter`` is the strength of colour changes. Of all else the plain name is the chance; with a unit, the strength.
+    """
 
     crop: int
     scale_min: float
     scale_max: float
     flip: float
     jitter: float
+    flip_vertical: float = 0.0
+    rotate: float = 0.0
+    rotate_degrees: float = 10.0
+    shift: float = 0.0
+    shift_pixels: int = 32
+    elastic: float = 0.0
+    elastic_pixels: float = 10.0
+    grey: float = 0.0
+    blur: float = 0.0
+    blur_sigma: float = 2.0
+    motion_blur: float = 0.0
+    motion_blur_pixels: int = 9
+    noise: float = 0.0
+    noise_sigma: float = 0.05
+    jpeg: float = 0.0
+    jpeg_quality: int = 30
 
 
 class Augment:
@@ -37,17 +59,20 @@ class Augment:
 
     def __init__(self, rule: InputRule, size: SizeRule, strength: Augmentation) -> None:
         self._rule = rule
-        color = mean_color(rule)[::-1] if rule.color_order == "bgr" else mean_color(rule)
+        color = list(mean_color(rule)[::-1] if rule.color_order == "bgr" else mean_color(rule))
         jitter = strength.jitter
         self._transform = v2.Compose([
             RandomScale(size, strength.scale_min, strength.scale_max),
+            *_by_chance(_bends(strength, color)),
             v2.RandomCrop(
                 strength.crop,
                 pad_if_needed=True,
-                fill={tv_tensors.Image: list(color), tv_tensors.Mask: IGNORE_INDEX},
+                fill={tv_tensors.Image: color, tv_tensors.Mask: IGNORE_INDEX},
             ),
             v2.RandomHorizontalFlip(strength.flip),
+            *_by_chance([(strength.flip_vertical, v2.RandomVerticalFlip(1.0))]),
             v2.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter),
+            *_by_chance(_defects(strength)),
         ])  # fmt: skip
 
     def __call__(self, sample: Sample, *, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
@@ -89,3 +114,34 @@ def random_key(seed: int, epoch: int, sample_id: str) -> int:
     """Give the seed of all random numbers that one sample needs in one epoch."""
     digest = hashlib.sha256(f"{seed}:{epoch}:{sample_id}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
+
+
+def _bends(strength: Augmentation, color: list[int]) -> list[tuple[float, v2.Transform]]:
+    """Give what moves the pixels of image and target, each with its chance."""
+    rotation = v2.RandomRotation(
+        strength.rotate_degrees,
+        interpolation=v2.InterpolationMode.BILINEAR,
+        fill={tv_tensors.Image: color, tv_tensors.Mask: IGNORE_INDEX},
+    )
+    return [
+        (strength.rotate, rotation),
+        (strength.shift, RandomShift(strength.shift_pixels, color)),
+        (strength.elastic, RandomElastic(strength.elastic_pixels, color)),
+    ]
+
+
+def _defects(strength: Augmentation) -> list[tuple[float, v2.Transform]]:
+    """Give what a poor camera does to the image alone, in the order in which a camera does it."""
+    reach = math.ceil(3 * strength.blur_sigma)
+    return [
+        (strength.motion_blur, RandomMotionBlur(strength.motion_blur_pixels)),
+        (strength.blur, v2.GaussianBlur(2 * reach + 1, (0.1, strength.blur_sigma))),
+        (strength.noise, v2.GaussianNoise(sigma=strength.noise_sigma)),
+        (strength.grey, v2.RandomGrayscale(1.0)),
+        (strength.jpeg, RandomJPEG(strength.jpeg_quality)),
+    ]
+
+
+def _by_chance(choices: Iterable[tuple[float, v2.Transform]]) -> list[v2.Transform]:
+    """Apply each by its chance; what never happens draws no random number, so that the others find theirs unmoved."""
+    return [v2.RandomApply([transform], p=chance) for chance, transform in choices if chance > 0]

@@ -4,6 +4,7 @@ import pytest
 
 from training.errors import InvalidRecipe
 from training.recipe import RECIPES, read_recipe
+from training.transforms import Augmentation
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
@@ -49,6 +50,13 @@ def test_another_architecture_begins_without_the_arguments_of_the_first() -> Non
         ({"size": {"side": 3}}, r"size\.side = 3"),
         ({"input": {"mean": [0.5]}}, "mean and std need 3 values"),
         ({"scale_min": 3.0}, r"scale_min 3\.0 is above scale_max 1\.25"),
+        ({"blur": 1.5}, r"blur = 1\.5: "),
+        ({"rotate_degrees": 200}, "rotate_degrees = 200: "),
+        ({"shift_pixels": 0}, "shift_pixels = 0: "),
+        ({"motion_blur_pixels": 2}, "motion_blur_pixels = 2: "),
+        ({"jpeg_quality": 96}, "jpeg_quality = 96: "),
+        ({"noise_sigma": 0}, "noise_sigma = 0: "),
+        ({"elastic_pixels": "nan"}, "elastic_pixels = 'nan': "),
         ({"freeze_encoder": True}, "freeze_encoder needs encoder_weights"),
     ],
 )
@@ -79,3 +87,12 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: bytes) -> 
 
     with pytest.raises(InvalidRecipe, match=r"broken\.toml cannot be read"):
         read_recipe(str(path), {})
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_recipe_and_the_augmentation_agree_on_what_is_off(path: Path) -> None:
+    recipe = read_recipe(path.stem, {})
+
+    known = Augmentation(recipe.crop, recipe.scale_min, recipe.scale_max, recipe.flip, recipe.jitter)
+
+    assert recipe.augmentation == known

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from model_zoo.spec import InputRule, ModelSpec, SizeRule
 from training.datasets import Sample
 from training.transforms import Augment, Augmentation
 
-PLAIN = {"scale_min": 1.0, "scale_max": 1.0, "flip": 0.0, "jitter": 0.0}
+PLAIN = Augmentation(crop=40, scale_min=1.0, scale_max=1.0, flip=0.0, jitter=0.0)
 STRONG = Augmentation(crop=48, scale_min=0.5, scale_max=2.0, flip=0.5, jitter=0.4)
 
 
@@ -36,7 +38,7 @@ def test_trap_1_a_target_never_gains_a_class(width: int, height: int, seed: int)
 
 def test_trap_2_what_lies_beyond_the_image_is_void_and_of_the_mean_colour() -> None:
     white = Sample("white", Image.new("RGB", (20, 20), "white"), np.zeros((20, 20), np.uint8))
-    augment = Augment(InputRule(), SizeRule(), Augmentation(crop=40, **PLAIN))
+    augment = Augment(InputRule(), SizeRule(), PLAIN)
 
     image, target = augment(white, seed=0, epoch=1)
 
@@ -109,7 +111,7 @@ def test_trap_24_an_image_that_is_not_varied_is_what_serving_makes_of_it(order: 
     spec = ModelSpec(architecture="unet", classes=("a",), palette=((0, 0, 0),), input=rule, size=size)
     sample = make_sample(96, 96)
 
-    image, _ = Augment(rule, size, Augmentation(crop=side, **PLAIN))(sample, seed=0, epoch=1)
+    image, _ = Augment(rule, size, replace(PLAIN, crop=side))(sample, seed=0, epoch=1)
 
     served = network_input(sample.image, spec).pixels
     assert image.shape == served.shape
@@ -120,6 +122,6 @@ def test_the_padding_of_a_bgr_network_is_its_mean_in_its_own_order() -> None:
     rule = InputRule(mean=(0.1, 0.5, 0.9), color_order="bgr")
     black = Sample("black", Image.new("RGB", (20, 20)), np.zeros((20, 20), np.uint8))
 
-    image, target = Augment(rule, SizeRule(), Augmentation(crop=40, **PLAIN))(black, seed=0, epoch=1)
+    image, target = Augment(rule, SizeRule(), PLAIN)(black, seed=0, epoch=1)
 
     assert image[:, target == 255][:, 0].tolist() == list(mean_color(rule))
