@@ -18,13 +18,17 @@ Setting = bool | int | float | str | None | tuple[str, ...] | Mapping[str, bool 
 
 
 class DatasetRecord(Frozen):
-    """Name a set of images; ``list_sha256`` is over the sorted image ids, one a line."""
+    """Name a set of images; ``list_sha256`` is over the sorted image ids, one a line.
+
+    ``rules`` say by which options the targets were made, where the dataset has any.
+    """
 
     name: str
     split: str
     num_images: int = Field(ge=0)
     list_sha256: Sha256
     licence: str = "unknown"
+    rules: Mapping[str, str] = Field(default_factory=dict)
 
 
 class InitialWeights(Frozen):

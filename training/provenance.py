@@ -74,6 +74,7 @@ def _dataset_record(recipe: Recipe, text: str, dataset: SegmentationDataset) -> 
         num_images=len(dataset),
         list_sha256=hashlib.sha256(listed.encode()).hexdigest(),
         licence=recipe.licences.get(reference.name, "unknown"),
+        rules=dataset.rules,
     )
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,10 @@ class Watched:
     @property
     def ids(self) -> tuple[str, ...]:
         return self.dataset.ids
+
+    @property
+    def rules(self) -> Mapping[str, str]:
+        return self.dataset.rules
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +42,10 @@ class SegmentationDataset(Protocol):
     @property
     def ids(self) -> Sequence[str]:
         """List the samples' ids, which all differ."""
+
+    @property
+    def rules(self) -> Mapping[str, str]:
+        """Say by which options the targets were made; empty where there is nothing to choose."""
 
     def __len__(self) -> int:
         """Count the samples."""

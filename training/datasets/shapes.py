@@ -7,6 +7,7 @@ does. The rim of every shape is void, as in VOC.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ class Shapes:
         if text != "." and not (text.isdecimal() and int(text) > 0):
             raise InvalidDataset(f"shapes:{split}:{text} must end in a number of images, such as shapes:{split}:64")
         self.labels = SHAPES_LABELS
+        self.rules: Mapping[str, str] = {}
         self.ids = tuple(f"{split}-{number}" for number in range(SPLITS[split] if text == "." else int(text)))
 
     def __len__(self) -> int:

@@ -84,6 +84,16 @@ def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
         VOC(tmp_path, "train")
 
 
+def test_trainval_is_both_lists_where_it_has_none_of_its_own(voc_tree: VocTree) -> None:
+    assert VOC(voc_tree.root, "trainval").ids == ("a", "b", "c")
+
+
+def test_a_list_of_trainval_counts_where_there_is_one(voc_tree: VocTree) -> None:
+    voc_tree.write_list("trainval", ["c"])
+
+    assert VOC(voc_tree.root, "trainval").ids == ("c",)
+
+
 def test_a_missing_list_is_named(voc_tree: VocTree) -> None:
     with pytest.raises(InvalidDataset, match="no list 'test'"):
         VOC(voc_tree.root, "test")
@@ -153,6 +163,7 @@ def test_a_class_outside_the_table_is_refused(voc_tree: VocTree) -> None:
     [
         ("voc", "train", 677),
         ("voc", "val", 346),
+        ("voc", "trainval", 1023),
         ("voc/VOCdevkit/VOC2012", "val", 346),
         ("extra/voc_sbd", "train", 327),
         ("extra/msrc", "train", 379),
