@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from training.datasets.folder import Folder
 from training.datasets.sample import LabelSpace, Sample, SegmentationDataset
 from training.datasets.shapes import Shapes
 from training.datasets.voc import VOC
@@ -15,6 +16,7 @@ __all__ = ["DATASETS", "LabelSpace", "Reference", "Sample", "SegmentationDataset
 
 DATASETS: Mapping[str, Callable[[Path, str], SegmentationDataset]] = {
     "voc": VOC,
+    "folder": Folder,
     "shapes": Shapes,
 }
 """The reader of each dataset: ``reader(root, split)``."""
