@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from training.datasets.folder import Folder
 from training.datasets.sample import LabelSpace, Sample, SegmentationDataset
+from training.datasets.sbd import SBD
 from training.datasets.shapes import Shapes
 from training.datasets.voc import VOC
 from training.errors import InvalidDataset, LeakingDataset
@@ -16,6 +17,7 @@ __all__ = ["DATASETS", "LabelSpace", "Reference", "Sample", "SegmentationDataset
 
 DATASETS: Mapping[str, Callable[[Path, str], SegmentationDataset]] = {
     "voc": VOC,
+    "sbd": SBD,
     "folder": Folder,
     "shapes": Shapes,
 }
