@@ -38,6 +38,26 @@ COCO_TO_VOC: Mapping[int, int] = {coco: voc for voc, coco in enumerate(VOC_TO_CO
 COCO_CONTIGUOUS: Mapping[int, int] = {category: i for i, category in enumerate(COCO_CATEGORIES, start=1)}
 """The class 1..80 of each COCO category id 1..90; 0 is background."""
 
+COCO_STUFF: Mapping[int, str] = {
+    92: "banner", 93: "blanket", 95: "bridge", 100: "cardboard", 107: "counter", 109: "curtain", 112: "door-stuff",
+    118: "floor-wood", 119: "flower", 122: "fruit", 125: "gravel", 128: "house", 130: "light", 133: "mirror-stuff",
+    138: "net", 141: "pillow", 144: "platform", 145: "playingfield", 147: "railroad", 148: "river", 149: "road",
+    151: "roof", 154: "sand", 155: "sea", 156: "shelf", 159: "snow", 161: "stairs", 166: "tent", 168: "towel",
+    171: "wall-brick", 175: "wall-stone", 176: "wall-tile", 177: "wall-wood", 178: "water-other", 180: "window-blind",
+    181: "window-other", 184: "tree-merged", 185: "fence-merged", 186: "ceiling-merged", 187: "sky-other-merged",
+    188: "cabinet-merged", 189: "table-merged", 190: "floor-other-merged", 191: "pavement-merged",
+    192: "mountain-merged", 193: "grass-merged", 194: "dirt-merged", 195: "paper-merged", 196: "food-other-merged",
+    197: "building-other-merged", 198: "rock-merged", 199: "wall-other-merged", 200: "rug-merged",
+}  # fmt: skip
+"""The 53 stuff categories of COCO panoptic by their official ids, which run to 200 with gaps."""
+
+COCO_PANOPTIC_CONTIGUOUS: Mapping[int, int] = {
+    category: i for i, category in enumerate([*COCO_CATEGORIES, *COCO_STUFF])
+}
+"""The class 0..132 of each category id of COCO panoptic, which has no background."""
+
+COCO_PANOPTIC_CLASSES: tuple[str, ...] = (*COCO_CATEGORIES.values(), *COCO_STUFF.values())
+
 COCO_CLASSES: tuple[str, ...] = ("background", *COCO_CATEGORIES.values())
 
 

@@ -2,6 +2,8 @@ from model_zoo.labels import (
     COCO_CATEGORIES,
     COCO_CLASSES,
     COCO_CONTIGUOUS,
+    COCO_PANOPTIC_CLASSES,
+    COCO_PANOPTIC_CONTIGUOUS,
     COCO_TO_VOC,
     VOC_CLASSES,
     VOC_TO_COCO,
@@ -44,6 +46,14 @@ def test_coco_has_80_categories_with_ids_up_to_90() -> None:
     assert max(COCO_CATEGORIES) == 90
     assert sorted(COCO_CONTIGUOUS.values()) == list(range(1, 81))
     assert COCO_CLASSES[COCO_CONTIGUOUS[90]] == "toothbrush"
+
+
+def test_trap_7_coco_panoptic_has_133_categories_with_ids_up_to_200() -> None:
+    assert max(COCO_PANOPTIC_CONTIGUOUS) == 200
+    assert sorted(COCO_PANOPTIC_CONTIGUOUS.values()) == list(range(133))
+    assert [COCO_PANOPTIC_CLASSES[COCO_PANOPTIC_CONTIGUOUS[category]] for category in (1, 90, 92, 200)] == [
+        "person", "toothbrush", "banner", "rug-merged",
+    ]  # fmt: skip
 
 
 def test_every_voc_class_is_the_coco_category_of_the_same_name() -> None:

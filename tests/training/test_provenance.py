@@ -7,6 +7,7 @@ import pytest
 
 from tests.training.conftest import VocTree
 from training.datasets import open_dataset
+from training.datasets.voc import VOC
 from training.errors import InvalidRecipe
 from training.provenance import code_commit, training_record, weights_path
 from training.recipe import read_recipe
@@ -78,6 +79,17 @@ def test_what_nobody_said_the_licence_of_is_unknown(voc_tree: VocTree) -> None:
 
     assert record.datasets[0].licence == "unknown"
     assert record.initial_weights is None
+
+
+def test_a_record_tells_the_rules_of_the_targets(voc_tree: VocTree) -> None:
+    train = f"voc:train:{voc_tree.root}"
+    dataset = open_dataset(train)
+    assert isinstance(dataset, VOC)
+    dataset.rules = {"crowd": "ignore"}
+
+    record = training_record(read_recipe("quick", {"train": [train]}), [dataset], command=None)
+
+    assert record.datasets[0].rules == {"crowd": "ignore"}
 
 
 def test_the_commit_is_a_hash_or_absent() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from training.datasets.coco import coco, coco_voc
+from training.datasets.coco_panoptic import CocoPanoptic
 from training.datasets.folder import Folder
 from training.datasets.sample import LabelSpace, Sample, SegmentationDataset
 from training.datasets.sbd import SBD
@@ -18,6 +20,9 @@ __all__ = ["DATASETS", "LabelSpace", "Reference", "Sample", "SegmentationDataset
 DATASETS: Mapping[str, Callable[[Path, str], SegmentationDataset]] = {
     "voc": VOC,
     "sbd": SBD,
+    "coco": coco,
+    "coco-voc": coco_voc,
+    "coco-panoptic": CocoPanoptic,
     "folder": Folder,
     "shapes": Shapes,
 }
