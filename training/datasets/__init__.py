@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from training.datasets.camvid import CamVid
 from training.datasets.coco import coco, coco_voc
 from training.datasets.coco_panoptic import CocoPanoptic
 from training.datasets.folder import Folder
+from training.datasets.isbi2012 import ISBI2012
+from training.datasets.kitti_road import KittiRoad
+from training.datasets.pet import Pet
 from training.datasets.sample import LabelSpace, Sample, SegmentationDataset
 from training.datasets.sbd import SBD
 from training.datasets.shapes import Shapes
@@ -23,6 +27,10 @@ DATASETS: Mapping[str, Callable[[Path, str], SegmentationDataset]] = {
     "coco": coco,
     "coco-voc": coco_voc,
     "coco-panoptic": CocoPanoptic,
+    "camvid": CamVid,
+    "kitti-road": KittiRoad,
+    "pet": Pet,
+    "isbi2012": ISBI2012,
     "folder": Folder,
     "shapes": Shapes,
 }
