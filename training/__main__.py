@@ -1,4 +1,4 @@
-"""Train and evaluate from the command line: ``segtrain fit`` and ``segtrain evaluate``."""
+"""Train, evaluate and look at data from the command line: ``segtrain fit``, ``evaluate`` and ``data``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from pydantic import BaseModel
 from model_zoo import checkpoint
 from model_zoo.atomic import write_atomically
 from model_zoo.checkpoint import BadCheckpoint
-from training.datasets import open_dataset
-from training.errors import InvalidOption, InvalidRecipe, TrainingError
+from training.contact_sheet import draw_contact_sheet
+from training.datasets import Reference, open_dataset
+from training.downloads import DOWNLOADS, download
+from training.errors import InvalidDataset, InvalidOption, InvalidRecipe, LeakingDataset, TrainingError
 from training.evaluate import assess
 from training.inference import Inference
 from training.loop import fit
 from training.recipe import Recipe, read_recipe
 from training.scores import score_table, score_values
+from training.survey import shared_images, survey, survey_lines
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -34,10 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(words)
     try:
-        if options.command == "fit":
-            _fit(options, words)
-        else:
-            _evaluate(options)
+        match options.command:
+            case "fit":
+                _fit(options, words)
+            case "evaluate":
+                _evaluate(options)
+            case _:
+                _data(options)
     except (TrainingError, BadCheckpoint) as error:
         return _complain(str(error))
     except OSError as error:
@@ -80,6 +86,28 @@ def _evaluate(options: argparse.Namespace) -> None:
         write_atomically(options.json, [json.dumps(values, indent=2).encode() + b"\n"])
 
 
+def _data(options: argparse.Namespace) -> None:
+    if options.download:
+        download(Reference.parse(options.reference))
+    dataset = open_dataset(options.reference)
+    other = open_dataset(options.against) if options.against else None
+    found = survey(dataset)
+    print("\n".join(survey_lines(dataset, found)))
+    draw_contact_sheet(dataset, found).save(options.sheet, "PNG")
+    print(f"contact sheet: {options.sheet}")
+    if found.broken:
+        raise InvalidDataset(f"{len(found.broken)} of {len(dataset)} samples are broken")
+    if other is not None:
+        _tell_shared(options.against, shared_images(dataset, other))
+
+
+def _tell_shared(against: str, shared: Sequence[tuple[str, str]]) -> None:
+    if shared:
+        names = ", ".join(one if one == other else f"{one} = {other}" for one, other in shared[:10])
+        raise LeakingDataset(f"{len(shared)} images are in {against}, too: {names}{', ...' * (len(shared) > 10)}")
+    print(f"shares no image with {against}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="segtrain", description="Train and evaluate segmentation networks.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -111,6 +139,13 @@ def _parser() -> argparse.ArgumentParser:
     views.add_argument("--overlap", type=float, default=0.5, metavar="SHARE", help="of two windows (%(default)s)")
     views.add_argument("--tile", type=int, metavar="SIDE", help="in tiles that touch, mirrored at the border")
     views.add_argument("--margin", type=int, default=96, metavar="PIXELS", help="seen around a tile (%(default)s)")
+    data_parser = commands.add_parser("data", help="check a dataset, count its classes and draw a contact sheet")
+    data_parser.add_argument("reference", help="dataset, as READER:LIST:PATH, such as voc:train:PATH")
+    data_parser.add_argument(
+        "--against", metavar="REFERENCE", help="another dataset, which must share no image with it"
+    )
+    data_parser.add_argument("--sheet", type=Path, default=Path("contact-sheet.png"), help="picture (%(default)s)")
+    data_parser.add_argument("--download", action="store_true", help=f"fetch it first ({', '.join(DOWNLOADS)})")
     return parser
 
 

@@ -113,6 +113,40 @@ def test_a_dataset_that_the_checkpoint_was_not_made_for_is_refused(
     assert "other classes (21) than the network (4)" in capsys.readouterr().err
 
 
+def test_data_tells_counts_and_draws_a_sheet(
+    voc_tree: VocTree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet = tmp_path / "sheet.png"
+    references = (f"voc:train:{voc_tree.root}", "--against", f"voc:val:{voc_tree.root}")
+
+    code = main(["data", *references, "--sheet", str(sheet)])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 0
+    assert lines[:2] == ["2 images, 21 classes (voc)", "1 sizes: smallest 40x30, median 40x30, largest 40x30"]
+    assert lines[-2:] == [f"contact sheet: {sheet}", f"shares no image with voc:val:{voc_tree.root}"]
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
+def test_data_fails_where_a_sample_is_broken_or_shared(
+    voc_tree: VocTree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voc_tree.write_list("odd", ["a", "c"])
+    odd, val, sheet = f"voc:odd:{voc_tree.root}", f"voc:val:{voc_tree.root}", str(tmp_path / "sheet.png")
+
+    assert main(["data", odd, "--against", val, "--sheet", sheet]) == 2
+    assert f"segtrain: 1 images are in {val}, too: c" in capsys.readouterr().err
+
+    (voc_tree.root / "SegmentationClass" / "a.png").write_bytes(b"")
+    assert main(["data", odd, "--sheet", sheet]) == 2
+    assert "segtrain: 1 of 2 samples are broken" in capsys.readouterr().err
+
+
+def test_data_downloads_only_what_it_can(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "shapes:val:3", "--download"]) == 2
+    assert "shapes cannot be downloaded" in capsys.readouterr().err
+
+
 def test_an_interrupted_run_leaves_complete_files_only(tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = [*TINY_RUN, "--workers", "1", "--epochs", "1000", "--validate-every", "1", "--out", str(out)]
