@@ -53,12 +53,17 @@ class CocoImage(BaseModel):
     width: int = Field(ge=1)
 
 
-class Instance(BaseModel):
-    """Hold one instance, or one crowd."""
+class Place(BaseModel):
+    """Say which annotation lies in which image, and of which category it is."""
 
     id: int
     image_id: int
     category_id: int
+
+
+class Instance(Place):
+    """Hold one instance, or one crowd."""
+
     iscrowd: Literal[0, 1] = 0
     segmentation: list[Annotated[list[float], Field(min_length=6)]] | Rle
 
@@ -206,11 +211,16 @@ def read_images(content: Mapping[str, Any], path: Path) -> list[CocoImage]:
     try:
         images = TypeAdapter(list[CocoImage]).validate_python(content["images"])
     except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise InvalidDataset(f"{path}: images.{place}: {error.errors()[0]['msg']}") from error
+        raise InvalidDataset(f"{path}: images.{first_complaint(error)}") from error
     if not images:
         raise InvalidDataset(f"{path} names no image")
     return images
+
+
+def first_complaint(error: ValidationError) -> str:
+    """Say where the first thing lies that is not as it must be, and why."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def check_ids_and_files(ids: Iterable[str], paths: Iterable[Path]) -> None:
@@ -228,13 +238,16 @@ def check_ids_and_files(ids: Iterable[str], paths: Iterable[Path]) -> None:
 
 def _by_image(content: Mapping[str, Any], class_of: Mapping[int, int], path: Path) -> Mapping[int, bytes]:
     """Keep the instances of every image as JSON: the objects of the whole set would take gigabytes."""
+    try:
+        places = TypeAdapter(list[Place]).validate_python(content["annotations"])
+    except ValidationError as error:
+        raise InvalidDataset(f"{path}: annotations.{first_complaint(error)}") from error
     instances: defaultdict[int, list[Any]] = defaultdict(list)
-    for annotation in content["annotations"]:
-        category = annotation.get("category_id")
-        if category not in COCO_CATEGORIES:
-            raise InvalidDataset(f"{path}: annotation {annotation.get('id')} has category {category}, unknown to COCO")
-        if category in class_of:
-            instances[annotation.get("image_id")].append(annotation)
+    for place, annotation in zip(places, content["annotations"], strict=True):
+        if place.category_id not in COCO_CATEGORIES:
+            raise InvalidDataset(f"{path}: annotation {place.id} has category {place.category_id}, unknown to COCO")
+        if place.category_id in class_of:
+            instances[place.image_id].append(annotation)
     return {image_id: json.dumps(entries).encode() for image_id, entries in instances.items()}
 
 
