@@ -87,6 +87,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _data(options: argparse.Namespace) -> None:
+    if not options.sheet.parent.is_dir():
+        raise InvalidOption(f"--sheet {options.sheet}: there is no folder {options.sheet.parent}")
     if options.download:
         download(Reference.parse(options.reference))
     dataset = open_dataset(options.reference)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from model_zoo.labels import IGNORE_INDEX
 from training.datasets import LabelSpace, Sample, SegmentationDataset
@@ -61,9 +61,8 @@ def _draw_cell(sample: Sample, labels: LabelSpace) -> Image.Image:
     cell = Image.new("RGB", (CELL_WIDTH, IMAGE_HEIGHT + CAPTION_HEIGHT), "white")
     half = (CELL_WIDTH - GAP) // 2
     for left, image in ((0, sample.image), (half + GAP, blend(sample, labels))):
-        small = image.copy()
-        small.thumbnail((half, IMAGE_HEIGHT))
-        cell.paste(small, (left, IMAGE_HEIGHT - small.height))
+        fitted = ImageOps.contain(image, (half, IMAGE_HEIGHT))
+        cell.paste(fitted, (left, IMAGE_HEIGHT - fitted.height))
     draw = ImageDraw.Draw(cell)
     draw.text((0, IMAGE_HEIGHT + 2), f"{sample.id}  {sample.image.width}x{sample.image.height}", "black", _font())
     shown = [value for value in np.unique(sample.target).tolist() if not _is_background(value, labels)]

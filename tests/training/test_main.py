@@ -142,6 +142,11 @@ def test_data_fails_where_a_sample_is_broken_or_shared(
     assert "segtrain: 1 of 2 samples are broken" in capsys.readouterr().err
 
 
+def test_data_wants_a_folder_for_its_sheet_before_it_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "shapes:val:3", "--sheet", "nowhere/sheet.png"]) == 2
+    assert "--sheet nowhere/sheet.png: there is no folder nowhere" in capsys.readouterr().err
+
+
 def test_data_downloads_only_what_it_can(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "shapes:val:3", "--download"]) == 2
     assert "shapes cannot be downloaded" in capsys.readouterr().err
