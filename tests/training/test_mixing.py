@@ -1,0 +1,149 @@
+import time
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import chain, pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.errors import InvalidRecipe
+from training.mixing import Mix, shares
+
+sizes_of = st.lists(st.integers(1, 12), min_size=1, max_size=4)
+weight = st.one_of(st.integers(0, 9), st.floats(0, 1e6, allow_subnormal=False))
+mixes = sizes_of.flatmap(
+    lambda sizes: st.tuples(st.just(sizes), st.lists(weight, min_size=len(sizes), max_size=len(sizes)).filter(any))
+)
+
+
+def run(sizes: Sequence[int], weights: Sequence[float] | None, *, epochs: int, seed: int = 0) -> list[tuple[int, int]]:
+    mix = Mix(sizes, weights, seed=seed)
+    return list(chain.from_iterable(mix.epoch(number) for number in range(1, epochs + 1)))
+
+
+@given(sizes_of, st.integers(0, 5), st.integers(1, 4))
+def test_trap_19_without_weights_an_epoch_visits_every_sample_once(sizes: list[int], seed: int, number: int) -> None:
+    visits = Mix(sizes, None, seed=seed).epoch(number)
+
+    assert Counter(visits) == Counter((number, index) for index in range(sum(sizes)))
+
+
+def test_without_weights_the_order_is_what_it_was_for_runs_of_one_dataset() -> None:
+    visits = Mix([4, 6], None, seed=3).epoch(7)
+
+    assert visits == [(7, index) for index in (1, 6, 0, 9, 3, 8, 2, 5, 7, 4)]
+
+
+@given(mixes, st.integers(0, 5), st.integers(1, 5))
+def test_an_epoch_is_as_long_as_all_datasets_together(
+    mixed: tuple[list[int], list[float]], seed: int, number: int
+) -> None:
+    sizes, weights = mixed
+    mix = Mix(sizes, weights, seed=seed)
+
+    assert len(mix.epoch(number)) == len(mix) == sum(sizes)
+
+
+@given(mixes, st.integers(1, 6))
+def test_trap_19_a_sample_is_visited_again_only_after_all_others_of_its_dataset(
+    mixed: tuple[list[int], list[float]], epochs: int
+) -> None:
+    sizes, weights = mixed
+
+    visits = run(sizes, weights, epochs=epochs)
+
+    assert max(Counter(visits).values()) == 1
+    bounds = [0, *torch.tensor(sizes).cumsum(0).tolist()]
+    for start, end in pairwise(bounds):
+        laps = Counter(lap for lap, index in visits if start <= index < end)
+        full = [end - start] * (len(laps) - 1)
+        assert [laps[lap] for lap in range(1, len(laps))] == full
+
+
+@given(mixes, st.integers(1, 200))
+def test_each_dataset_has_its_share_of_all_epochs_together(mixed: tuple[list[int], list[float]], epochs: int) -> None:
+    sizes, weights = mixed
+    exact = [Fraction(weight) for weight in weights]
+    total = epochs * sum(sizes)
+
+    given = shares(total, exact)
+
+    assert sum(given) == total
+    errors = [abs(count - total * weight / sum(exact)) for count, weight in zip(given, exact, strict=True)]
+    assert max(errors) <= len(sizes) / 2
+
+
+@given(st.lists(st.fractions(0, 100), min_size=1, max_size=5).filter(any), st.integers(0, 60))
+def test_no_share_falls_when_the_total_grows(weights: list[Fraction], total: int) -> None:
+    before, after = shares(total, weights), shares(total + 1, weights)
+
+    assert all(a <= b for a, b in zip(before, after, strict=True))
+
+
+@given(sizes_of, st.integers(1, 4))
+def test_weights_like_the_sizes_give_every_sample_once_an_epoch(sizes: list[int], number: int) -> None:
+    visits = Mix(sizes, sizes, seed=0).epoch(number)
+
+    assert Counter(visits) == Counter((number, index) for index in range(sum(sizes)))
+
+
+def test_a_small_dataset_of_large_weight_is_gone_through_many_times_and_one_without_weight_never() -> None:
+    visits = run([2, 7, 11], [3, 1, 0], epochs=2)
+
+    datasets = Counter("small" if index < 2 else "large" if index < 9 else "none" for _, index in visits)
+    assert datasets == {"small": 30, "large": 10}
+    assert max(lap for lap, index in visits if index < 2) == 15
+
+
+def test_trap_20_an_epoch_depends_on_seed_and_number_alone() -> None:
+    mix = Mix([9, 20], [1, 1], seed=4)
+    first = mix.epoch(1)
+    torch.rand(3)
+
+    assert mix.epoch(5) == Mix([9, 20], [1, 1], seed=4).epoch(5)
+    assert mix.epoch(1) == first
+    assert mix.epoch(2) != first
+    assert Mix([9, 20], [1, 1], seed=5).epoch(1) != first
+
+
+def test_datasets_are_shuffled_among_each_other() -> None:
+    visits = Mix([500, 500], [1, 1], seed=0).epoch(1)
+
+    first_half = sum(index < 500 for _, index in visits[:500])
+    assert 200 < first_half < 300
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 0.1]])
+def test_a_late_epoch_of_a_large_mix_takes_no_longer_than_the_first(weights: list[float] | None) -> None:
+    mix = Mix([90_000, 10_000], weights, seed=0)
+    mix.epoch(1)
+
+    start = time.perf_counter()
+    mix.epoch(1000)
+
+    assert time.perf_counter() - start < 2  # 0.02 s on an idle core
+
+
+@pytest.mark.parametrize(
+    ("weights", "complaint"),
+    [
+        ([1.0], "1 weights for 2 datasets"),
+        ([1.0, float("inf")], "weight inf is not a number from 0 on"),
+        ([float("nan"), 1.0], "weight nan"),
+        ([1.0, -0.5], r"weight -0\.5"),
+        ([0.0, 0.0], "no dataset has a weight above 0"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused(weights: list[float], complaint: str) -> None:
+    with pytest.raises(InvalidRecipe, match=complaint):
+        Mix([3, 4], weights, seed=0)
+
+
+def test_a_dataset_without_samples_can_have_no_weight() -> None:
+    assert Mix([3, 0], [1.0, 0.0], seed=0).epoch(1)
+
+    with pytest.raises(InvalidRecipe, match=r"weight 1\.0 is of a dataset without samples"):
+        Mix([3, 0], [1.0, 1.0], seed=0)
