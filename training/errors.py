@@ -4,6 +4,7 @@ TrainingError
 ├── InvalidRecipe     a field of the recipe, or a recipe as a whole, cannot be used
 ├── InvalidOption     an option of an evaluation has a value that cannot be used
 ├── InvalidDataset    a list, an image or a mask is missing or not what the reader expects
+├── UnreadableRun     a file of a run's folder is missing or damaged
 ├── LeakingDataset    a validation image is among the training images
 ├── NonFiniteLoss     the loss has become NaN or infinite
 └── FolderNotEmpty    the run folder holds another run
@@ -26,6 +27,10 @@ class InvalidOption(TrainingError):
 
 class InvalidDataset(TrainingError):
     """A dataset's list, image or mask is missing or is not what the reader expects."""
+
+
+class UnreadableRun(TrainingError):
+    """A file of a run's folder is missing or damaged."""
 
 
 class LeakingDataset(TrainingError):

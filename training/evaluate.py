@@ -5,7 +5,7 @@ Letters: C classes, H and W height and width, h and w the same as the network se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,9 @@ from training.datasets import Sample, SegmentationDataset
 from training.errors import InvalidDataset
 from training.inference import Inference, infer
 from training.metrics import Bootstrap, ConfusionMatrix
+
+Watch = Callable[[Sample, Tensor, ConfusionMatrix], None]
+"""Is shown each sample, the mask that was found, uint8 ``[H, W]``, and the counts of this image alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,18 @@ def evaluate(network: nn.Module, spec: ModelSpec, dataset: SegmentationDataset) 
 
 
 @torch.inference_mode()
-def assess(
+def assess(  # noqa: PLR0913  # what to score on what, and what else to do on the way
     network: nn.Module,
     spec: ModelSpec,
     dataset: SegmentationDataset,
     how: Inference,
     *,
     network_resolution: bool = False,
+    watch: Watch | None = None,
 ) -> Assessment:
     """Segment every image once, in order, and score it in every way; the network must be in eval mode.
+
+    ``watch`` sees each image as soon as it is scored.
 
     Raises:
         InvalidDataset: the dataset's classes are not those of the spec, or a sample cannot be read.
@@ -81,6 +87,8 @@ def assess(
         calibration.update(target, mask, confidence)
         if network_resolution:
             small.update(_shrunk(target, logits), logits.argmax(0).cpu())
+        if watch is not None:
+            watch(sample, mask, one)
     at_network_size = small if network_resolution else None
     return Assessment(scores, boundary, calibration, bootstrap.interval(), len(dataset), at_network_size)
 

@@ -21,7 +21,7 @@ def training_record(recipe: Recipe, datasets: Sequence[SegmentationDataset], *, 
     """Say how the weights of this run are made; ``datasets`` are those of ``recipe.train``, in order."""
     return Training(
         datasets=tuple(
-            _dataset_record(recipe, reference, dataset)
+            dataset_record(recipe, reference, dataset)
             for reference, dataset in zip(recipe.train, datasets, strict=True)
         ),
         recipe=recipe.settings(),
@@ -29,6 +29,20 @@ def training_record(recipe: Recipe, datasets: Sequence[SegmentationDataset], *, 
         commit=code_commit(),
         command=command,
         initial_weights=_initial_weights(recipe),
+    )
+
+
+def dataset_record(recipe: Recipe, text: str, dataset: SegmentationDataset) -> DatasetRecord:
+    """Describe the set that the recipe refers to as ``text``."""
+    reference = Reference.parse(text)
+    listed = "".join(f"{sample_id}\n" for sample_id in sorted(dataset.ids))
+    return DatasetRecord(
+        name=reference.name,
+        split=reference.split,
+        num_images=len(dataset),
+        list_sha256=hashlib.sha256(listed.encode()).hexdigest(),
+        licence=recipe.licences.get(reference.name, "unknown"),
+        rules=dataset.rules,
     )
 
 
@@ -63,19 +77,6 @@ def code_commit() -> str | None:
         return None
     changed = _git("status", "--porcelain", "--", ".", "../model_zoo", folder=folder)
     return f"{commit}-dirty" if changed else commit
-
-
-def _dataset_record(recipe: Recipe, text: str, dataset: SegmentationDataset) -> DatasetRecord:
-    reference = Reference.parse(text)
-    listed = "".join(f"{sample_id}\n" for sample_id in sorted(dataset.ids))
-    return DatasetRecord(
-        name=reference.name,
-        split=reference.split,
-        num_images=len(dataset),
-        list_sha256=hashlib.sha256(listed.encode()).hexdigest(),
-        licence=recipe.licences.get(reference.name, "unknown"),
-        rules=dataset.rules,
-    )
 
 
 def _initial_weights(recipe: Recipe) -> InitialWeights | None:
