@@ -1,4 +1,4 @@
-"""Draw what torchvision has not: shifts and elastic bends of image and target, motion blur and JPEG of the image.
+"""Draw what torchvision has not: shifts, elastic bends and choosy crops of both, motion blur and JPEG of the image.
 
 Letters: C channels, H and W height and width, L length of the blur.
 """
@@ -20,6 +20,9 @@ from model_zoo.labels import IGNORE_INDEX
 
 ELASTIC_GRID = 3
 """Points of the coarse grid, along each side, that U-Net's displacements are drawn on."""
+
+CROP_DRAWS = 11
+"""How often a crop is drawn at the most, until it holds enough: once, and ten times again, as in mmsegmentation."""
 
 HIGHEST_QUALITY = 95
 """Above it, JPEG files grow and hardly lose less."""
@@ -68,6 +71,33 @@ class RandomElastic(v2.Transform):  # type: ignore[misc]  # torchvision has no s
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401  # torchvision's own signature
         """Bend one of the two: bilinear, and nearest for the target."""
         return vision.elastic(inpt, params["displacement"], fill=_fill(inpt, self._color))
+
+
+class RandomCrop(v2.RandomCrop):  # type: ignore[misc]  # torchvision has no stubs
+    """Cut one square out of image and target, padded where they are smaller, which no class fills alone.
+
+    A crop without any label, or in which one class has more than ``class_share`` of what is labelled, is drawn again a
+    few times; then the last one is taken (mmsegmentation's ``cat_max_ratio``). A share of 1 takes the first.
+    """
+
+    def __init__(self, side: int, class_share: float, color: list[int]) -> None:
+        fill = {tv_tensors.Image: color, tv_tensors.Mask: IGNORE_INDEX}
+        super().__init__(side, pad_if_needed=True, fill=fill)
+        self._class_share = class_share
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw the place."""
+        (target,) = (inpt for inpt in flat_inputs if isinstance(inpt, tv_tensors.Mask))
+        params: dict[str, Any] = super().make_params(flat_inputs)
+        for _ in range(CROP_DRAWS - 1):
+            if self._class_share >= 1 or self._holds_enough(self.transform(target, params)):
+                break
+            params = super().make_params(flat_inputs)
+        return params
+
+    def _holds_enough(self, target: Tensor) -> bool:
+        counts = target.as_subclass(Tensor).flatten().bincount(minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX]
+        return bool(0 < counts.max() <= self._class_share * counts.sum())
 
 
 class RandomMotionBlur(v2.Transform):  # type: ignore[misc]  # torchvision has no stubs

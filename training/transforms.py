@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,16 @@ from model_zoo.labels import IGNORE_INDEX
 from model_zoo.preprocess import mean_color, network_size
 from model_zoo.spec import InputRule, SizeRule
 from training.datasets import Sample
-from training.distortions import RandomElastic, RandomJPEG, RandomMotionBlur, RandomShift
+from training.distortions import RandomCrop, RandomElastic, RandomJPEG, RandomMotionBlur, RandomShift
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
     """Say how strongly images are varied; ``scale_*`` are relative to the size at which the network sees the image.
 
-    ``jitter`` is the strength of colour changes. Of all else the plain name is the chance; with a unit, the strength.
+    ``crop`` is a side, or 0 for the whole image; ``class_share`` the most of its labelled pixels that one class may
+    fill. ``jitter`` is the strength of random brightness, contrast and saturation where these have none of their own;
+    the strength of ``hue`` is 0 where it has none. Of all else the plain name is the chance; with a unit, the strength.
     """
 
     crop: int
@@ -52,6 +54,11 @@ class Augmentation:
     noise_sigma: float = 0.05
     jpeg: float = 0.0
     jpeg_quality: int = 30
+    class_share: float = 1.0
+    brightness: float | None = None
+    contrast: float | None = None
+    saturation: float | None = None
+    hue: float | None = None
 
 
 class Augment:
@@ -60,23 +67,21 @@ class Augment:
     def __init__(self, rule: InputRule, size: SizeRule, strength: Augmentation) -> None:
         self._rule = rule
         color = list(mean_color(rule)[::-1] if rule.color_order == "bgr" else mean_color(rule))
-        jitter = strength.jitter
         self._transform = v2.Compose([
             RandomScale(size, strength.scale_min, strength.scale_max),
             *_by_chance(_bends(strength, color)),
-            v2.RandomCrop(
-                strength.crop,
-                pad_if_needed=True,
-                fill={tv_tensors.Image: color, tv_tensors.Mask: IGNORE_INDEX},
-            ),
+            *([RandomCrop(strength.crop, strength.class_share, color)] if strength.crop else []),
             v2.RandomHorizontalFlip(strength.flip),
             *_by_chance([(strength.flip_vertical, v2.RandomVerticalFlip(1.0))]),
-            v2.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter),
+            _jitter(strength),
             *_by_chance(_defects(strength)),
         ])  # fmt: skip
 
     def __call__(self, sample: Sample, *, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
-        """Give the image, uint8 ``[C, S, S]`` in the network's channel order, and the target, uint8 ``[S, S]``."""
+        """Give the image, uint8 ``[C, S, S]`` in the network's channel order, and the target, uint8 ``[S, S]``.
+
+        Without a crop both are ``[..., H, W]``, as large as the scaled image.
+        """
         image = sample.image.convert("L") if self._rule.color_order == "grey" else sample.image
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(random_key(seed, epoch, sample.id))
@@ -116,6 +121,15 @@ def random_key(seed: int, epoch: int, sample_id: str) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
+def pad_to(image: Tensor, target: Tensor, height: int, width: int, color: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Pad an image ``[C, H, W]`` with a colour, and its target ``[H, W]`` with void, on the right and below."""
+    border = [0, 0, width - image.shape[2], height - image.shape[1]]
+    if min(border) < 0:
+        raise ValueError(f"image is {image.shape[2]}x{image.shape[1]} px, to be padded to {width}x{height}")
+    # torchvision tells images and masks apart by nothing but their type, and a plain tensor is an image
+    return vision.pad_image(image, border, fill=list(color)), vision.pad_mask(target, border, fill=IGNORE_INDEX)
+
+
 def _bends(strength: Augmentation, color: list[int]) -> list[tuple[float, v2.Transform]]:
     """Give what moves the pixels of image and target, each with its chance."""
     rotation = v2.RandomRotation(
@@ -128,6 +142,13 @@ def _bends(strength: Augmentation, color: list[int]) -> list[tuple[float, v2.Tra
         (strength.shift, RandomShift(strength.shift_pixels, color)),
         (strength.elastic, RandomElastic(strength.elastic_pixels, color)),
     ]
+
+
+def _jitter(strength: Augmentation) -> v2.Transform:
+    """Give the changes of colour, in random order; those of strength 0 draw no random number but for the order."""
+    own = {"brightness": strength.brightness, "contrast": strength.contrast, "saturation": strength.saturation}
+    chosen = {name: strength.jitter if value is None else value for name, value in own.items()}
+    return v2.ColorJitter(**chosen, hue=strength.hue or 0.0)
 
 
 def _defects(strength: Augmentation) -> list[tuple[float, v2.Transform]]:

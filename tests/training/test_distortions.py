@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors  # type: ignore[import-untyped]  # torchvision has no stubs
 from torchvision.transforms import v2  # type: ignore[import-untyped]  # torchvision has no stubs
 
@@ -15,8 +16,7 @@ from model_zoo.spec import InputRule, SizeRule
 from training.boundaries import near_boundary
 from training.datasets import Sample
 from training.datasets.shapes import Shapes
-from training.distortions import RandomElastic, RandomJPEG, RandomMotionBlur, RandomShift
-from training.loading import EpochBatches, TrainingSamples, training_loader
+from training.distortions import CROP_DRAWS, RandomCrop, RandomElastic, RandomJPEG, RandomMotionBlur, RandomShift
 from training.transforms import Augment, Augmentation, RandomScale, random_key
 
 STILL = Augmentation(crop=96, scale_min=1.0, scale_max=1.0, flip=0.0, jitter=0.0)
@@ -56,6 +56,16 @@ def before(sample: Sample, strength: Augmentation, *, seed: int) -> tuple[Tensor
         torch.default_generator.manual_seed(random_key(seed, 1, sample.id))
         image, target = transform(v2.functional.to_image(sample.image), tv_tensors.Mask(sample.target))
     return image.as_subclass(Tensor), target.as_subclass(Tensor)
+
+
+class Counted(RandomCrop):
+    """Count the crops that are looked at."""
+
+    looked_at = 0
+
+    def _holds_enough(self, target: Tensor) -> bool:
+        self.looked_at += 1
+        return super()._holds_enough(target)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -122,21 +132,24 @@ def test_everything_at_once_works_for_every_kind_of_input(order: str) -> None:
     assert target.shape == (32, 32)
 
 
-def test_trap_20_distorted_batches_do_not_depend_on_the_number_of_workers() -> None:
-    strength = certain(*BENDS, *DEFECTS, crop=48, chance=0.5)
+class Distorted(Dataset[tuple[Tensor, Tensor]]):
+    """Distort each of seven samples by chance."""
 
-    def load(workers: int) -> list[tuple[Tensor, Tensor]]:
-        augment = Augment(InputRule(), SizeRule(), strength)
-        samples = TrainingSamples([Shapes(Path("7"), "train")], augment, seed=1, cache=False)
-        loader = training_loader(samples, EpochBatches(7, batch_size=3, epochs=2, seed=1), workers=workers)
-        return [(batch.images, batch.targets) for batch in loader]
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return augmented(certain(*BENDS, *DEFECTS, crop=48, chance=0.5), Shapes(Path("7"), "train")[index], 1)
 
-    alone, helped = load(0), load(2)
+    def __len__(self) -> int:
+        return 7
 
-    assert len(alone) == len(helped) == 6
-    for pair, other in zip(alone, helped, strict=True):
-        assert torch.equal(pair[0], other[0])
-        assert torch.equal(pair[1], other[1])
+
+def test_trap_20_distorted_samples_do_not_depend_on_the_number_of_workers() -> None:
+    alone, helped = (
+        list(DataLoader(Distorted(), batch_size=None, num_workers=workers, shuffle=False)) for workers in (0, 2)
+    )
+
+    assert len(alone) == len(helped) == 7
+    assert all(torch.equal(one[0], other[0]) for one, other in zip(alone, helped, strict=True))
+    assert all(torch.equal(one[1], other[1]) for one, other in zip(alone, helped, strict=True))
 
 
 def test_a_chance_of_one_half_happens_about_half_the_time() -> None:
@@ -200,6 +213,65 @@ def test_jpeg_loses_more_the_lower_its_quality() -> None:
     assert losses[0] > losses[1] > losses[2] > 0
     assert 1 <= min(jpeg.make_params([image])["quality"] for _ in range(300)) < 10
     assert RandomJPEG(95).make_params([image]) == {"quality": 95}
+
+
+def half_and_half(side: int = 64) -> tv_tensors.Mask:
+    """Give a target of background with a square of class 15 in one corner, and void elsewhere."""
+    target = np.full((side, side), 255, np.uint8)
+    target[:, : side // 2] = 0
+    target[: side // 2, : side // 2] = 15
+    return tv_tensors.Mask(torch.from_numpy(target))
+
+
+def filled_by_one_class(target: Tensor) -> float:
+    """Give the largest share that one class has of what is labelled; 1 where nothing is."""
+    counts = target.flatten().bincount(minlength=256)[:255].float()
+    return float(counts.max() / counts.sum()) if counts.sum() else 1.0
+
+
+def test_trap_22_a_crop_is_drawn_again_until_no_class_fills_it_alone() -> None:
+    torch.manual_seed(0)
+    target = half_and_half()
+
+    shares = [
+        [filled_by_one_class(RandomCrop(16, class_share, [0])(target)) for _ in range(200)]
+        for class_share in (1.0, 0.75)
+    ]
+
+    monotonous = [sum(share > 0.75 for share in crops) for crops in shares]
+    assert monotonous[0] > 120
+    assert monotonous[1] < 60  # eleven draws are not always enough
+
+
+def test_trap_22_a_target_of_one_class_alone_is_cropped_after_the_last_draw() -> None:
+    target = tv_tensors.Mask(torch.zeros(40, 40, dtype=torch.uint8))
+    crop = Counted(16, 0.75, [0])
+
+    cropped = crop(target)
+
+    assert cropped.shape == (16, 16)
+    assert crop.looked_at == CROP_DRAWS - 1 == 10
+
+
+def test_trap_2_a_crop_without_any_label_is_drawn_again_though_one_class_may_fill_nearly_all() -> None:
+    torch.manual_seed(0)
+    target = half_and_half()
+
+    plain, choosy = ([RandomCrop(16, share, [0])(target) for _ in range(200)] for share in (1.0, 0.999))
+
+    unlabelled = [sum(bool((crop == 255).all()) for crop in crops) for crops in (plain, choosy)]
+    assert unlabelled[0] > 40
+    assert unlabelled[1] < 20
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("crop", [40, 130])
+def test_trap_21_a_choosy_crop_cuts_image_and_target_alike(crop: int, seed: int) -> None:
+    image, target = augmented(replace(STILL, crop=crop, class_share=0.6), disc(), seed)
+
+    assert target.shape == (crop, crop)
+    assert bool((image[0][target == 15] == 255).all())
+    assert bool((image[0][target == 0] == 0).all())
 
 
 def test_every_plain_name_of_the_distortions_is_off_by_default() -> None:

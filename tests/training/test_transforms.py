@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from model_zoo.preprocess import mean_color, network_input
 from model_zoo.spec import InputRule, ModelSpec, SizeRule
 from training.datasets import Sample
-from training.transforms import Augment, Augmentation
+from training.transforms import Augment, Augmentation, pad_to
 
 PLAIN = Augmentation(crop=40, scale_min=1.0, scale_max=1.0, flip=0.0, jitter=0.0)
 STRONG = Augmentation(crop=48, scale_min=0.5, scale_max=2.0, flip=0.5, jitter=0.4)
@@ -125,3 +126,78 @@ def test_the_padding_of_a_bgr_network_is_its_mean_in_its_own_order() -> None:
     image, target = Augment(rule, SizeRule(), PLAIN)(black, seed=0, epoch=1)
 
     assert image[:, target == 255][:, 0].tolist() == list(mean_color(rule))
+
+
+def test_without_a_crop_the_whole_scaled_image_stays() -> None:
+    sample = make_sample(60, 50)
+    halved = Augmentation(crop=0, scale_min=0.5, scale_max=0.5, flip=0.0, jitter=0.0)
+
+    image, target = Augment(InputRule(), SizeRule(), halved)(sample, seed=0, epoch=1)
+
+    assert image.shape == (3, 25, 30)
+    assert np.array_equal(target.numpy(), sample.target[1::2, 1::2])
+
+
+def test_trap_2_padding_to_a_size_adds_void_and_the_colour_on_the_right_and_below() -> None:
+    image, target = torch.full((3, 4, 5), 7, dtype=torch.uint8), torch.ones(4, 5, dtype=torch.uint8)
+
+    padded, void = pad_to(image, target, 6, 8, (10, 20, 30))
+
+    assert torch.equal(padded[:, :4, :5], image)
+    assert torch.equal(void[:4, :5], target)
+    beyond = torch.ones(6, 8, dtype=torch.bool)
+    beyond[:4, :5] = False
+    assert np.unique(padded[:, beyond], axis=1).tolist() == [[10], [20], [30]]
+    assert np.unique(void[beyond]).tolist() == [255]
+    assert void.dtype == padded.dtype == torch.uint8
+
+
+def test_nothing_is_padded_to_a_smaller_size() -> None:
+    image, target = torch.zeros(3, 4, 5, dtype=torch.uint8), torch.zeros(4, 5, dtype=torch.uint8)
+
+    with pytest.raises(ValueError, match="image is 5x4 px, to be padded to 4x8"):
+        pad_to(image, target, 8, 4, (0, 0, 0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_colours_of_one_strength_each_are_what_jitter_gives_them_together(seed: int) -> None:
+    together, apart = replace(STRONG, jitter=0.4), replace(STRONG, jitter=0.0)
+    apart = replace(apart, brightness=0.4, contrast=0.4, saturation=0.4)
+
+    one, other = (
+        Augment(InputRule(), SizeRule(), strength)(make_sample(), seed=seed, epoch=1) for strength in (together, apart)
+    )
+
+    assert torch.equal(one[0], other[0])
+    assert torch.equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue"])
+def test_a_colour_has_a_strength_of_its_own(name: str) -> None:
+    sample = make_sample(40, 40)
+    change: dict[str, Any] = {name: 0.4}
+
+    image, _ = Augment(InputRule(), SizeRule(), replace(PLAIN, **change))(sample, seed=0, epoch=1)
+
+    assert not np.array_equal(image.permute(1, 2, 0).numpy(), np.asarray(sample.image))
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
+def test_a_colours_own_strength_can_be_zero(name: str) -> None:
+    change: dict[str, Any] = {name: 0.0}
+    colored = replace(PLAIN, jitter=0.4)
+
+    one, other = (
+        Augment(InputRule(), SizeRule(), strength)(make_sample(40, 40), seed=0, epoch=1)[0]
+        for strength in (colored, replace(colored, **change))
+    )
+
+    assert not torch.equal(one, other)
+
+
+def test_a_hue_turns_colours_and_leaves_greys() -> None:
+    grey = Sample("grey", Image.new("RGB", (40, 40), (90, 90, 90)), np.zeros((40, 40), np.uint8))
+
+    image, _ = Augment(InputRule(), SizeRule(), replace(PLAIN, hue=0.5))(grey, seed=0, epoch=1)
+
+    assert np.unique(image).tolist() == [90]
