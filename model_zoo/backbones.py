@@ -1,6 +1,7 @@
 """Give the feature maps of classification networks, the encoders, and load their pretrained weights.
 
-The networks are torchvision's own modules (EfficientNet-Lite0 is ours), so that torchvision's weight files fit them.
+The networks are torchvision's own modules, so that torchvision's weight files fit them; EfficientNet-Lite0, and group
+norm in VGG, for which there are no such files, are ours.
 Letters: B batch, F features, H and W height and width.
 """
 
@@ -22,11 +23,13 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision ha
 from torchvision.models import vgg  # type: ignore[import-untyped]  # torchvision has no stubs
 
 from model_zoo.efficientnet_lite import efficientnet_lite0_features, rename_published
+from model_zoo.norms import Norm, group_norm
 
 EncoderName = Literal[
-    "vgg16", "vgg16_bn", "mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50", "efficientnet_lite0"
+    "vgg16", "vgg16_bn", "vgg16_gn", "mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50", "resnet101",
+    "efficientnet_lite0",
 ]  # fmt: skip
-OutputStride = Literal[16, 32]
+OutputStride = Literal[8, 16, 32]
 
 CLASSIFIER_PREFIXES = ("classifier.", "fc.")
 
@@ -35,7 +38,7 @@ DAMAGE = (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, Looku
 
 
 class Encoder(nn.Module):
-    """Map images to feature maps at five strides: 2, 4, 8, 16 and 32 (the last is 16 where it was dilated).
+    """Map images to feature maps at five strides: 2, 4, 8, 16 and 32, or none above 16 or 8 where it was dilated.
 
     ``channels[i]`` and ``strides[i]`` belong to the i-th map. The size of a map is that of the image divided by its
     stride, rounded up or, in VGG, down.
@@ -74,18 +77,20 @@ def build_encoder(name: EncoderName, *, output_stride: OutputStride = 32) -> Enc
     """Build an encoder with random weights.
 
     With ``output_stride=16`` the last stage keeps the resolution of the one before and its convolutions are dilated
-    instead (Chen et al. 2017, https://arxiv.org/abs/1706.05587): the same weights, twice as dense.
+    instead (Chen et al. 2017, https://arxiv.org/abs/1706.05587): the same weights, twice as dense. With 8, the last
+    two do.
 
     Raises:
         ValueError: VGG, whose strides are poolings, cannot be dilated.
     """
     source = _SOURCES[name]
     features = source.build()
-    if output_stride == 16:
-        if source.last_stage is None:
-            raise ValueError(f"{name} has no output stride of 16, only of 32")
-        _dilate(features, last_stage=source.last_stage, dilates_strided=source.dilates_strided)
-    return Encoder(features, taps=source.taps, strides=(2, 4, 8, 16, output_stride))
+    if output_stride < 32:
+        if source.coarse_stages is None:
+            raise ValueError(f"{name} has no output stride of {output_stride}, only of 32")
+        stages = source.coarse_stages[-1:] if output_stride == 16 else source.coarse_stages
+        _dilate(features, stages, dilates_strided=source.dilates_strided)
+    return Encoder(features, taps=source.taps, strides=tuple(min(s, output_stride) for s in (2, 4, 8, 16, 32)))
 
 
 def load_encoder_weights(encoder: Encoder, path: Path | str) -> None:
@@ -150,11 +155,14 @@ def _complain(what: str, names: list[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Say how the layers of an encoder are made, after which of them its five maps are taken, and how it dilates."""
+    """Say how the layers of an encoder are made, after which of them its five maps are taken, and how it dilates.
+
+    ``coarse_stages`` are the first layers at strides 16 and 32.
+    """
 
     build: Callable[[], nn.Sequential]
     taps: Mapping[str, int]
-    last_stage: str | None = None
+    coarse_stages: tuple[str, str] | None = None
     dilates_strided: bool = False
 
 
@@ -177,52 +185,65 @@ def _without_head(build: Callable[..., nn.Module]) -> Callable[[], nn.Sequential
     return build_layers
 
 
-def _vgg16(*, batch_norm: bool) -> nn.Sequential:
+def _vgg16(*, norm: Norm) -> nn.Sequential:
     """Build the convolutions of VGG-16 alone: its classifier would take a second and half a gigabyte."""
-    layers: nn.Sequential = vgg.make_layers(vgg.cfgs["D"], batch_norm=batch_norm)
-    for layer in layers:
+    layers: nn.Sequential = vgg.make_layers(vgg.cfgs["D"], batch_norm=norm != "none")
+    for i, layer in enumerate(layers):
+        if norm == "group" and isinstance(layer, nn.BatchNorm2d):
+            layers[i] = group_norm(layer.num_features)
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # every VGG convolution has a bias
     return layers
 
 
-def _dilate(features: nn.Sequential, *, last_stage: str, dilates_strided: bool) -> None:
-    """Take the stride out of the layers from ``last_stage`` on, and dilate those after it."""
+def _dilate(features: nn.Sequential, stages: tuple[str, ...], *, dilates_strided: bool) -> None:
+    """Take the stride out of each of the last stages, named by its first layer, and dilate what comes after it."""
     names = [name for name, _ in features.named_children()]
-    for layer in features[names.index(last_stage) :].modules():
-        if not isinstance(layer, nn.Conv2d):
-            continue
-        is_strided = layer.stride != (1, 1)
-        layer.stride = (1, 1)
-        if layer.kernel_size != (1, 1) and (dilates_strided or not is_strided):
-            layer.dilation = (2, 2)
-            layer.padding = tuple(2 * side for side in layer.padding if isinstance(side, int))
+    starts = [names.index(stage) for stage in stages]
+    dilation = 1
+    for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
+        before, dilation = dilation, 2 * dilation
+        for layer in features[start:end].modules():
+            if not isinstance(layer, nn.Conv2d):
+                continue
+            is_strided = layer.stride != (1, 1)
+            layer.stride = (1, 1)
+            if layer.kernel_size != (1, 1):
+                rate = before if is_strided and not dilates_strided else dilation
+                layer.dilation = (rate, rate)
+                layer.padding = tuple(rate * side for side in layer.padding if isinstance(side, int))
 
 
 _SOURCES: Mapping[EncoderName, _Source] = {
-    "vgg16": _Source(partial(_vgg16, batch_norm=False), {"4": 64, "9": 128, "16": 256, "23": 512, "30": 512}),
-    "vgg16_bn": _Source(partial(_vgg16, batch_norm=True), {"6": 64, "13": 128, "23": 256, "33": 512, "43": 512}),
+    "vgg16": _Source(partial(_vgg16, norm="none"), {"4": 64, "9": 128, "16": 256, "23": 512, "30": 512}),
+    "vgg16_bn": _Source(partial(_vgg16, norm="batch"), {"6": 64, "13": 128, "23": 256, "33": 512, "43": 512}),
+    "vgg16_gn": _Source(partial(_vgg16, norm="group"), {"6": 64, "13": 128, "23": 256, "33": 512, "43": 512}),
     "mobilenet_v2": _Source(
-        _features(models.mobilenet_v2), {"1": 16, "3": 24, "6": 32, "13": 96, "18": 1280}, last_stage="14"
+        _features(models.mobilenet_v2), {"1": 16, "3": 24, "6": 32, "13": 96, "18": 1280}, coarse_stages=("7", "14")
     ),
     "mobilenet_v3_large": _Source(
         _features(models.mobilenet_v3_large),
         {"1": 16, "3": 24, "4": 40, "12": 112, "16": 960},  # 4, not 6: where LR-ASPP takes its fine features
-        last_stage="13",
+        coarse_stages=("7", "13"),
         dilates_strided=True,  # as torchvision's LR-ASPP weights were trained
     ),
     "resnet18": _Source(
         _without_head(models.resnet18),
         {"relu": 64, "layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512},
-        last_stage="layer4",
+        coarse_stages=("layer3", "layer4"),
     ),
     "resnet50": _Source(
         _without_head(models.resnet50),
         {"relu": 64, "layer1": 256, "layer2": 512, "layer3": 1024, "layer4": 2048},
-        last_stage="layer4",
+        coarse_stages=("layer3", "layer4"),
+    ),
+    "resnet101": _Source(
+        _without_head(models.resnet101),
+        {"relu": 64, "layer1": 256, "layer2": 512, "layer3": 1024, "layer4": 2048},
+        coarse_stages=("layer3", "layer4"),
     ),
     "efficientnet_lite0": _Source(
-        efficientnet_lite0_features, {"0": 32, "3": 24, "5": 40, "11": 112, "16": 320}, last_stage="12"
+        efficientnet_lite0_features, {"0": 32, "3": 24, "5": 40, "11": 112, "16": 320}, coarse_stages=("6", "12")
     ),
 }

@@ -18,10 +18,12 @@ from model_zoo.architectures.layers import Rate, Width, conv_norm, he_initialise
 from model_zoo.backbones import OutputStride, build_encoder
 from model_zoo.spec import Prediction
 
-DilatableEncoder = Literal["efficientnet_lite0", "mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50"]
+DilatableEncoder = Literal[
+    "efficientnet_lite0", "mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50", "resnet101"
+]
 
 SKIP_CHANNELS = 48
-ATROUS_RATES = {16: (6, 12, 18), 32: (3, 6, 9)}
+ATROUS_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 
 
 class DeepLabV3Plus(nn.Module):

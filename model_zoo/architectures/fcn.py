@@ -19,11 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from model_zoo.architectures.layers import Rate, he_initialised, mirror_pad
-from model_zoo.backbones import build_encoder, read_weights
+from model_zoo.backbones import EncoderName, build_encoder, read_weights
+from model_zoo.norms import Norm
 from model_zoo.spec import Prediction
 
 Padding = Literal["same", "caffe"]
 Stride = Literal[32, 16, 8]
+
+ENCODERS: Mapping[Norm, EncoderName] = {"none": "vgg16", "batch": "vgg16_bn", "group": "vgg16_gn"}
 
 CAFFE_PAD = 100
 CAFFE_CROPS: Mapping[Stride, int] = {32: 19, 16: 27, 8: 31}
@@ -53,7 +56,7 @@ class FCN(nn.Module):
         decoder: Literal["score", "wide"] = "score",
         head_width: Literal[4096, 1024, 512] = 4096,
         head_kernel: Literal[7, 1] = 7,
-        norm: Literal["none", "batch"] = "none",
+        norm: Norm = "none",
         drop_rate: Rate = 0.5,
         skip_scale: Literal["none", "at_once"] = "none",
         score_init: Literal["zero", "he"] = "zero",
@@ -65,7 +68,7 @@ class FCN(nn.Module):
         if decoder == "wide" and not learn_upsampling:
             raise ValueError("decoder='wide' mixes channels while upsampling, so learn_upsampling must be true")
         self.padding = padding
-        self.encoder = build_encoder("vgg16_bn" if norm == "batch" else "vgg16")
+        self.encoder = build_encoder(ENCODERS[norm])
         if padding == "caffe":
             _pad_as_caffe(self.encoder.features)
         self.fc6 = _convolution(512, head_width, head_kernel, padding=head_kernel // 2 if padding == "same" else 0)
@@ -98,6 +101,16 @@ class FCN(nn.Module):
     def forward(self, images: Tensor) -> Prediction:
         """Map images ``[B, 3, H, W]`` to logits ``[B, C, H, W]``."""
         height, width = images.shape[-2:]
+        logits = self.upscore[str(self.stride)](self.coarse_scores(images))
+        crop = CAFFE_CROPS[self.stride] if self.padding == "caffe" else 0
+        return Prediction(logits[..., crop : crop + height, crop : crop + width].contiguous())
+
+    def coarse_scores(self, images: Tensor) -> Tensor:
+        """Map images ``[B, 3, H, W]`` to class scores, or features of a wide decoder, at the network's stride.
+
+        With ``padding="same"`` they cover the image and what fills it up to a multiple of 32.
+        """
+        height, width = images.shape[-2:]
         if self.padding == "same":
             images = mirror_pad(images, height=(0, -height % 32), width=(0, -width % 32))
         _, _, pool3, pool4, pool5 = self.encoder(images)
@@ -106,9 +119,7 @@ class FCN(nn.Module):
         x = self.score(x)  # [B, C, H/32, W/32]
         for fusion, pool in zip(self.fusions, (pool4, pool3), strict=False):
             x = fusion(x, pool)
-        logits = self.upscore[str(self.stride)](x)
-        crop = CAFFE_CROPS[self.stride] if self.padding == "caffe" else 0
-        return Prediction(logits[..., crop : crop + height, crop : crop + width].contiguous())
+        return x
 
     def load_head_from_classifier(self, path: Path | str) -> None:
         """Make fc6 and fc7 from the first two fully connected layers of torchvision's VGG-16.

@@ -15,9 +15,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from model_zoo.architectures.layers import Rate, he_initialised, mirror_pad
+from model_zoo.norms import Norm, group_norm
 from model_zoo.spec import Prediction
-
-Norm = Literal["batch", "none"]
 
 DEPTH = 4
 MULTIPLE = 2**DEPTH
@@ -111,5 +110,7 @@ def _double_conv(in_channels: int, out_channels: int, *, pad: int, norm: Norm) -
         layers.append(he_initialised(nn.Conv2d(channels, out_channels, 3, padding=pad, bias=norm == "none")))
         if norm == "batch":
             layers.append(nn.BatchNorm2d(out_channels))
+        elif norm == "group":
+            layers.append(group_norm(out_channels))
         layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)

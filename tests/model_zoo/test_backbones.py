@@ -12,11 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models  # type: ignore[import-untyped]  # torchvision has no stubs
 
-from model_zoo.backbones import EncoderName, _encoder_names, build_encoder, load_encoder_weights, read_weights
+from model_zoo.backbones import (
+    EncoderName,
+    OutputStride,
+    _encoder_names,
+    build_encoder,
+    load_encoder_weights,
+    read_weights,
+)
 from model_zoo.efficientnet_lite import PUBLISHED_NAMES, SameConv2d
 
 PHOTOS = Path("voc/VOCdevkit/VOC2012/JPEGImages")
-TORCHVISION_NAMES = [name for name in get_args(EncoderName) if name != "efficientnet_lite0"]
+TORCHVISION_NAMES = [name for name in get_args(EncoderName) if name not in ("efficientnet_lite0", "vgg16_gn")]
+DILATABLE_NAMES = [name for name in get_args(EncoderName) if not name.startswith("vgg16")]
 
 
 @pytest.mark.parametrize("name", get_args(EncoderName))
@@ -31,37 +39,80 @@ def test_maps_have_the_channels_and_strides_that_the_encoder_tells(name: Encoder
     assert encoder.strides == (2, 4, 8, 16, 32)
 
 
-@pytest.mark.parametrize("name", sorted(set(get_args(EncoderName)) - {"vgg16", "vgg16_bn"}))
-def test_an_output_stride_of_16_needs_no_new_weights(name: EncoderName) -> None:
+@pytest.mark.parametrize("name", DILATABLE_NAMES)
+@pytest.mark.parametrize(("output_stride", "strides"), [(16, (2, 4, 8, 16, 16)), (8, (2, 4, 8, 8, 8))])
+def test_trap_35_another_output_stride_needs_no_new_weights(
+    name: EncoderName, output_stride: OutputStride, strides: tuple[int, ...]
+) -> None:
     with torch.device("meta"):
-        coarse, dense = build_encoder(name), build_encoder(name, output_stride=16)
+        coarse, dense = build_encoder(name), build_encoder(name, output_stride=output_stride)
 
     maps = dense(torch.empty(1, 3, 64, 64, device="meta"))
 
     assert {n: w.shape for n, w in dense.state_dict().items()} == {n: w.shape for n, w in coarse.state_dict().items()}
-    assert maps[-1].shape[-2:] == (4, 4)
-    assert dense.strides == (2, 4, 8, 16, 16)
+    assert tuple(64 // m.shape[-1] for m in maps) == dense.strides == strides
 
 
 @pytest.mark.parametrize(
-    ("name", "first"), [("mobilenet_v2", 0), ("resnet18", 0), ("resnet50", 0), ("efficientnet_lite0", 1)]
+    ("name", "output_stride", "first"),
+    [
+        ("mobilenet_v2", 16, 0),
+        ("mobilenet_v2", 8, 0),
+        ("resnet18", 16, 0),
+        ("resnet18", 8, 0),
+        ("resnet50", 16, 0),
+        ("resnet50", 8, 0),
+        ("efficientnet_lite0", 16, 1),  # its windows lie right and below, so that a coarse one is the last of its cell
+        ("efficientnet_lite0", 8, 3),
+    ],
 )
-def test_a_dilated_stage_computes_the_same_features_more_densely(name: EncoderName, first: int) -> None:
+def test_trap_35_a_dilated_stage_computes_the_same_features_more_densely(
+    name: EncoderName, output_stride: OutputStride, first: int
+) -> None:
     torch.manual_seed(0)
     coarse = build_encoder(name).eval()
-    dense = build_encoder(name, output_stride=16).eval()
+    dense = build_encoder(name, output_stride=output_stride).eval()
     dense.load_state_dict(coarse.state_dict())
     images = torch.randn(1, 3, 96, 96)
+    step = 32 // output_stride
 
     with torch.inference_mode():
         expected, found = coarse(images)[-1], dense(images)[-1]
 
-    torch.testing.assert_close(found[..., first::2, first::2], expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found[..., first::step, first::step], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_vgg_refuses_an_output_stride_of_16() -> None:
-    with pytest.raises(ValueError, match="vgg16 has no output stride of 16"), torch.device("meta"):
-        build_encoder("vgg16", output_stride=16)
+def test_trap_35_a_resnet_strides_in_its_3x3_convolutions_and_has_one_dilation_a_stage() -> None:
+    with torch.device("meta"):
+        coarse, dense = build_encoder("resnet50").features, build_encoder("resnet50", output_stride=8).features
+
+    strided = [name for name, layer in coarse.named_modules() if getattr(layer, "stride", 1) == (2, 2)]
+    rates = [layer.dilation[0] for name, layer in dense.named_modules() if name.endswith("conv2")]
+    assert [name for name in strided if "conv" in name] == [
+        "conv1",
+        "layer2.0.conv2",
+        "layer3.0.conv2",
+        "layer4.0.conv2",
+    ]
+    assert rates == [1] * 3 + [1] * 4 + [1, 2, 2, 2, 2, 2] + [2, 4, 4]
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_vgg_refuses_another_output_stride(output_stride: OutputStride) -> None:
+    refusal = f"vgg16 has no output stride of {output_stride}, only of 32"
+    with pytest.raises(ValueError, match=refusal), torch.device("meta"):
+        build_encoder("vgg16", output_stride=output_stride)
+
+
+def test_vgg_with_group_norm_has_one_in_place_of_each_batch_norm() -> None:
+    with torch.device("meta"):
+        batch, group = build_encoder("vgg16_bn").features, build_encoder("vgg16_gn").features
+
+    places = [i for i, layer in enumerate(batch) if isinstance(layer, nn.BatchNorm2d)]
+    assert [i for i, layer in enumerate(group) if isinstance(layer, nn.GroupNorm)] == places
+    assert [type(layer) for i, layer in enumerate(group) if i not in places] == [
+        type(layer) for i, layer in enumerate(batch) if i not in places
+    ]
 
 
 @pytest.mark.parametrize("name", TORCHVISION_NAMES)
