@@ -10,6 +10,7 @@ from torch import nn
 
 from model_zoo.architectures.deeplabv3plus import DeepLabV3Plus
 from model_zoo.architectures.fcn import FCN8s, FCN16s, FCN32s
+from model_zoo.architectures.fcn_resnet import FCNResNet
 from model_zoo.architectures.lraspp import LRASPP
 from model_zoo.architectures.unet import UNet
 from model_zoo.architectures.unet_encoder import EncoderUNet
@@ -21,6 +22,7 @@ ARCHITECTURES: Mapping[str, Builder] = {
     "fcn32s": FCN32s,
     "fcn16s": FCN16s,
     "fcn8s": FCN8s,
+    "fcn_resnet": FCNResNet,
     "unet": UNet,
     "unet_encoder": EncoderUNet,
     "deeplabv3plus": DeepLabV3Plus,

@@ -24,6 +24,7 @@ SMALL: Mapping[str, Mapping[str, Argument]] = {
     "fcn32s": SMALL_FCN,
     "fcn16s": SMALL_FCN,
     "fcn8s": SMALL_FCN,
+    "fcn_resnet": {"encoder": "resnet18"},
     "unet": {"base_channels": 4},
 }
 """Arguments that keep the suite quick; an architecture that is not here is tested as it is."""
@@ -130,7 +131,9 @@ def test_every_parameter_learns(name: str) -> None:
 
     for _ in range(2):
         optimizer.zero_grad()
-        loss = F.cross_entropy(network(images).logits, target)
+        prediction = network(images)
+        scored = (prediction.logits, *prediction.auxiliary.values())
+        loss = torch.stack([F.cross_entropy(logits, target) for logits in scored]).sum()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
 
@@ -147,6 +150,31 @@ def test_trap_31_a_batch_of_one_can_be_trained_on(name: str) -> None:
     logits = network(torch.randn(1, 3, 64, 64)).logits
 
     assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["fcn8s", "unet"])
+@pytest.mark.parametrize(
+    ("norm", "kind"), [("none", nn.Identity), ("batch", nn.BatchNorm2d), ("group", nn.GroupNorm)], ids=str
+)
+def test_row_10_the_norm_is_a_word_of_the_spec(name: str, norm: str, kind: type[nn.Module]) -> None:
+    with torch.device("meta"):
+        network = build(name, NUM_CLASSES, {"norm": norm})
+
+    norms = {type(module) for module in network.modules()} & {nn.BatchNorm2d, nn.GroupNorm}
+
+    assert norms == {kind} - {nn.Identity}
+
+
+@pytest.mark.parametrize("name", ["fcn8s", "unet"])
+def test_row_10_with_group_norm_a_batch_of_one_trains_as_any_other(name: str) -> None:
+    torch.manual_seed(6)
+    network = build(name, NUM_CLASSES, {**SMALL[name], "norm": "group"}).train()
+    images = torch.randn(2, 3, 64, 64)
+
+    together = network(images).logits
+    alone = torch.cat([network(images[:1]).logits, network(images[1:]).logits])
+
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
 @every_architecture
@@ -231,6 +259,8 @@ LITE0_ZEROS = (96 * 128**2 * 7 + 144 * 64**2 * 11 + 240 * 32**2 * 7) / 1e9
         ("fcn8s", {"decoder": "wide", "norm": "batch", "head_kernel": 1}, 37.338, 92.86),
         ("fcn8s", {"decoder": "wide", "norm": "batch", "head_width": 1024}, 45.132, 94.86),
         ("fcn8s", {"decoder": "wide", "norm": "batch", "head_kernel": 1, "head_width": 512}, 18.905, 88.14),
+        ("fcn_resnet", {"auxiliary": False}, 32.957, 138.37),
+        ("fcn_resnet", {"encoder": "resnet101", "auxiliary": False}, 51.949, 215.95),
         ("unet", {}, 31.039, 193.01),
         ("unet", {"base_channels": 32}, 7.764, 48.45),
         ("unet", {"base_channels": 16}, 1.943, 12.21),

@@ -1,0 +1,71 @@
+"""Build FCN on a dilated ResNet, the network that torchvision trains under this name.
+
+Long, Shelhamer, Darrell 2015, "Fully Convolutional Networks for Semantic Segmentation",
+https://arxiv.org/abs/1411.4038; dilation keeps the resolution in place of skips (Yu, Koltun, Funkhouser 2017, "Dilated
+Residual Networks", https://arxiv.org/abs/1705.09914).
+
+Letters: B batch, C classes, F features, H and W height and width.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model_zoo.architectures.layers import Rate, conv_norm
+from model_zoo.backbones import OutputStride, build_encoder
+from model_zoo.spec import Prediction
+
+ResNet = Literal["resnet18", "resnet50", "resnet101"]
+
+NARROWING = 4
+TORCHVISION_PARTS = {"backbone": "encoder.features", "classifier": "head", "aux_classifier": "auxiliary"}
+"""The parts of the network: their names in torchvision, and here."""
+
+
+class FCNResNet(nn.Module):
+    """Score the coarse features of a ResNet and upsample the scores; in training, score those of ``layer3`` as well.
+
+    The weights are those of torchvision's ``fcn_resnet50`` and ``fcn_resnet101``, under the names that
+    ``from_torchvision`` gives. With ``auxiliary=False`` there is no second head, neither in training nor in the file.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        encoder: ResNet = "resnet50",
+        output_stride: OutputStride = 8,
+        auxiliary: bool = True,
+        drop_rate: Rate = 0.1,
+    ) -> None:
+        super().__init__()
+        self.encoder = build_encoder(encoder, output_stride=output_stride)
+        *_, middle, last = self.encoder.channels
+        self.head = _head(last, num_classes, drop_rate=drop_rate)
+        self.auxiliary = _head(middle, num_classes, drop_rate=drop_rate) if auxiliary else None
+
+    def forward(self, images: Tensor) -> Prediction:
+        """Map images ``[B, 3, H, W]`` to logits ``[B, C, H, W]``."""
+        *_, middle, last = self.encoder(images)  # [B, F, H/8, W/8]
+        logits = _upsampled(self.head(last), like=images)
+        if self.auxiliary is None or not self.training:
+            return Prediction(logits)
+        return Prediction(logits, {"layer3": _upsampled(self.auxiliary(middle), like=images)})
+
+
+def from_torchvision(name: str) -> str:
+    """Translate the name of a weight of torchvision's ``fcn_resnet50`` or ``fcn_resnet101`` into its name here."""
+    part, _, rest = name.partition(".")
+    return f"{TORCHVISION_PARTS[part]}.{rest}"
+
+
+def _head(channels: int, num_classes: int, *, drop_rate: float) -> nn.Sequential:
+    width = channels // NARROWING
+    return nn.Sequential(*conv_norm(channels, width, kernel=3), nn.Dropout(drop_rate), nn.Conv2d(width, num_classes, 1))
+
+
+def _upsampled(scores: Tensor, *, like: Tensor) -> Tensor:
+    return F.interpolate(scores, size=like.shape[-2:], mode="bilinear", align_corners=False)
