@@ -1,0 +1,39 @@
+"""Learn from the pixels alone that the network has not learnt yet.
+
+Shrivastava, Gupta, Girshick 2016, "Training Region-based Object Detectors with Online Hard Example Mining",
+https://arxiv.org/abs/1604.03540, by pixels as in mmsegmentation, which cannot be had without its own framework.
+
+Letters: B batch, P pixels of an image.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from model_zoo.labels import IGNORE_INDEX
+from training.losses.cross_entropy import pixel_cross_entropy
+
+SURE = 0.7
+"""A pixel is hard where the true class is less probable than this: mmsegmentation's threshold."""
+KEPT_SHARE = 1 / 16
+"""What is kept of an image's labelled pixels at least, the hardest first: a share, so that it fits every crop."""
+
+
+def total_hard_cross_entropy(logits: Tensor, targets: Tensor, _: Tensor | None = None) -> Tensor:
+    """Give the sum over the images of the mean cross entropy of their hard pixels, float32.
+
+    Pixels are kept image by image, so that no image decides what is learnt from another.
+    """
+    losses = pixel_cross_entropy(logits, targets).flatten(1)  # [B, P]
+    labelled = targets.flatten(1) != IGNORE_INDEX
+    kept = labelled & (losses >= _least_kept(losses.detach(), labelled)[:, None])
+    return ((losses * kept).sum(1) / kept.sum(1).clamp(min=1)).sum()
+
+
+def _least_kept(losses: Tensor, labelled: Tensor) -> Tensor:
+    """Give the loss from which on a pixel is kept, of each image, ``[B]``."""
+    fewest = labelled.sum(1).mul(KEPT_SHARE).ceil().long().clamp(min=1)  # [B]
+    hardest = losses.masked_fill(~labelled, -1).topk(math.ceil(losses.shape[1] * KEPT_SHARE)).values
+    return hardest.gather(1, fewest[:, None] - 1)[:, 0].clamp(max=-math.log(SURE))
