@@ -44,7 +44,8 @@ def shift_and_stitch(run: CoarseRun, images: Tensor, *, stride: int, shifts_at_o
     for start in range(0, len(shifts), shifts_at_once):
         some = shifts[start : start + shifts_at_once]
         shifted = torch.cat([padded[..., y : y + tall, x : x + wide] for y, x in some])
-        parts.append(run(shifted).unflatten(0, (len(some), -1)))  # [shifts, B, C, h/f, w/f]
-    scores = torch.cat(parts).unflatten(0, (stride, stride))  # [f, f, B, C, h/f, w/f]
+        parts.append(run(shifted))  # [shifts * B, C, h/f, w/f]
+    scores = torch.cat(parts)
+    scores = scores.view(stride, stride, -1, *scores.shape[1:])  # [f, f, B, C, h/f, w/f]
     stitched = scores.permute(2, 3, 4, 0, 5, 1).flatten(4, 5).flatten(2, 3)  # [B, C, h, w]
     return stitched[..., :height, :width]

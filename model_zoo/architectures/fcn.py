@@ -116,10 +116,10 @@ class FCN(nn.Module):
         _, _, pool3, pool4, pool5 = self.encoder(images)
         x = self.drop(torch.relu_(self.fc6(pool5)))
         x = self.drop(torch.relu_(self.fc7(x)))
-        x = self.score(x)  # [B, C, H/32, W/32]
+        scores: Tensor = self.score(x)  # [B, C, H/32, W/32]
         for fusion, pool in zip(self.fusions, (pool4, pool3), strict=False):
-            x = fusion(x, pool)
-        return x
+            scores = fusion(scores, pool)
+        return scores
 
     def load_head_from_classifier(self, path: Path | str) -> None:
         """Make fc6 and fc7 from the first two fully connected layers of torchvision's VGG-16.

@@ -1,10 +1,11 @@
 import numpy as np
+import pytest
 import torch
 
 from model_zoo.architectures import build
 from model_zoo.card import SelfTest
-from model_zoo.selftest import changed_pixels, generated_image, make_self_test
-from model_zoo.spec import ModelSpec
+from model_zoo.selftest import TOLERANCE, changed_pixels, generated_image, make_self_test
+from model_zoo.spec import InputRule, ModelSpec
 
 SPEC = ModelSpec(
     architecture="unet", arguments={"base_channels": 4}, classes=("a", "b"), palette=((0, 0, 0), (9, 9, 9))
@@ -40,6 +41,15 @@ def test_every_pixel_that_changed_class_counts_once() -> None:
     other = test.model_copy(update={"histogram": (test.histogram[0] + 5, test.histogram[1] - 5)})
 
     assert changed_pixels(network(0), SPEC, other) == 5
+
+
+@pytest.mark.parametrize(
+    "other", [InputRule(mean=(0, 0, 0), std=(1 / 255, 1 / 255, 1 / 255)), InputRule(color_order="bgr")]
+)
+def test_trap_28_a_network_fed_in_another_way_than_it_was_made_for_fails_its_test(other: InputRule) -> None:
+    test = make_self_test(network(0), SPEC)
+
+    assert changed_pixels(network(0), SPEC.model_copy(update={"input": other}), test) > TOLERANCE * 96 * 128
 
 
 def test_a_network_that_sees_background_everywhere_is_still_told_from_a_broken_one() -> None:

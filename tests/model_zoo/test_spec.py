@@ -36,6 +36,11 @@ def test_a_spec_that_does_not_hold_together_is_refused(change: dict[str, object]
         ModelSpec.model_validate({**TWO, **change})
 
 
+def test_trap_33_aligned_corners_are_refused() -> None:
+    with pytest.raises(ValidationError, match="align_corners\n  Input should be False"):
+        SizeRule.model_validate({"align_corners": True})
+
+
 def test_a_normalisation_needs_a_value_for_each_channel() -> None:
     with pytest.raises(ValidationError, match="mean and std need 1 values for grey"):
         InputRule(color_order="grey")

@@ -71,6 +71,20 @@ def test_trap_37_upsampling_comes_before_argmax() -> None:
     assert set(mask.flatten().tolist()) == {0, 1, 2}
 
 
+@pytest.mark.parametrize(("size", "grown"), [((1, 1), (5, 7)), ((1, 2), (6, 8)), ((2, 1), (8, 3))])
+def test_trap_33_corners_are_not_aligned_and_a_side_of_one_pixel_is_repeated(
+    size: tuple[int, int], grown: tuple[int, int]
+) -> None:
+    logits = logits_of(3, *size)
+
+    mask, confidence = upsample_confidence(logits, grown)
+
+    reference = two_step(logits, grown)
+    assert torch.equal(mask.long(), reference.argmax(0))
+    torch.testing.assert_close(confidence, reference.softmax(0).amax(0).float(), atol=1e-5, rtol=0)
+    assert torch.equal(mask[0, 0].long(), logits[:, 0, 0].argmax())
+
+
 def test_a_mask_of_254_classes_keeps_its_highest_id() -> None:
     logits = torch.zeros(255, 2, 2)
     logits[254] = 1

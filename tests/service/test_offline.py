@@ -16,7 +16,7 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def test_predict_writes_mask_overlay_and_array(checkpoints: Path, photo: Path, tmp_path: Path) -> None:
+def test_row_31_predict_writes_mask_overlay_and_array(checkpoints: Path, photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
 
     code = main(["predict", str(photo), "--model", str(checkpoints / "tiny.safetensors"), "--out", str(out), "--npy"])
@@ -24,7 +24,8 @@ def test_predict_writes_mask_overlay_and_array(checkpoints: Path, photo: Path, t
     assert code == 0
     with Image.open(out / "photo_mask.png") as indexed, Image.open(out / "photo_overlay.png") as overlay:
         mask = np.asarray(indexed)
-        assert overlay.size == (90, 70)
+        assert (indexed.mode, (indexed.getpalette() or [])[3:6]) == ("P", [128, 0, 0])  # VOC's colour of class 1
+        assert (overlay.mode, overlay.size) == ("RGB", (90, 70))
     assert mask.shape == (70, 90)
     np.testing.assert_array_equal(np.load(out / "photo_mask.npy"), mask)
 

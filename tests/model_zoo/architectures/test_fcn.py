@@ -1,128 +1,55 @@
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model_zoo.architectures import build
 from model_zoo.architectures.fcn import CAFFE_CROPS, CAFFE_SKIP_CROPS, FCN, FCN8s, FCN16s, FCN32s, Fusion, Upsampling
+from model_zoo.spec import ModelSpec
 
-NUM_CLASSES = 21
-
-
-def small_fcn8s(*, decoder: Literal["score", "wide"] = "score", score_init: Literal["zero", "he"] = "zero") -> FCN8s:
-    torch.manual_seed(0)
-    return FCN8s(NUM_CLASSES, head_kernel=1, head_width=512, drop_rate=0, decoder=decoder, score_init=score_init)
-
-
-def train(network: nn.Module, *, steps: int = 3, rate: float = 0.05) -> list[float]:
-    """Fit one batch, and give the loss before each step; the gradients of the last step stay."""
-    torch.manual_seed(1)
-    images, target = torch.randn(2, 3, 32, 32), torch.randint(NUM_CLASSES, (2, 32, 32))
-    target[:, :16] = 3
-    optimizer = torch.optim.SGD(network.parameters(), lr=rate)
-    losses = []
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(network(images).logits, target)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
+NETWORKS = pytest.mark.parametrize("network_class", [FCN32s, FCN16s, FCN8s])
 
 
 def fusions_of(network: FCN) -> list[Fusion]:
     return [fusion for fusion in network.fusions if isinstance(fusion, Fusion)]
 
 
-def has_gradient(module: nn.Module) -> bool:
-    return any(p.grad is not None and bool(p.grad.any()) for p in module.parameters())
+def on_meta(network_class: type[FCN]) -> FCN:
+    with torch.device("meta"):
+        return network_class(3)
 
 
-def test_trap_25_scores_that_start_at_zero_train() -> None:
-    network = small_fcn8s()
+@NETWORKS
+@settings(max_examples=20, deadline=None)
+@given(height=st.integers(32, 700), width=st.integers(32, 700))
+@example(height=37, width=691)
+@example(height=32, width=700)
+def test_row_1_an_image_of_any_size_gets_logits_of_that_size(network_class: type[FCN], height: int, width: int) -> None:
+    logits = on_meta(network_class)(torch.empty(1, 3, height, width, device="meta")).logits
 
-    losses = train(network, steps=4)
-
-    assert losses[0] == pytest.approx(math.log(NUM_CLASSES), abs=1e-5)
-    assert losses[-1] < losses[0] - 0.05
-    assert has_gradient(network.encoder)
-    assert has_gradient(network.fc6)
-
-
-def test_trap_25_two_zero_layers_in_a_row_are_dead() -> None:
-    network = small_fcn8s()
-    coarse = (network.score, fusions_of(network)[0].up)
-    for layer in coarse:
-        nn.init.zeros_(layer.weight)
-
-    losses = train(network)
-
-    assert losses[-1] < losses[0]
-    assert has_gradient(fusions_of(network)[0].score)
-    assert not any(has_gradient(layer) for layer in coarse)
+    assert logits.shape == (1, 3, height, width)
 
 
-@pytest.mark.parametrize("after", [nn.Sequential(nn.ReLU()), nn.Sequential(nn.BatchNorm2d(21), nn.ReLU())])
-def test_trap_25_a_relu_after_zero_scores_is_dead(after: nn.Sequential) -> None:
-    network = small_fcn8s()
-    network.score = nn.Sequential(network.score, *after)  # type: ignore[assignment]  # the fault under test
+@NETWORKS
+def test_row_2_scores_are_as_coarse_as_the_name_says(network_class: type[FCN]) -> None:
+    network = on_meta(network_class)
 
-    losses = train(network)
+    scores = network.coarse_scores(torch.empty(1, 3, 96, 160, device="meta"))
 
-    assert losses[-1] < losses[0]
-    assert has_gradient(fusions_of(network)[0].score)
-    assert not has_gradient(network.score)
-    assert not has_gradient(network.fc7)
-
-
-def test_trap_25_zero_scores_with_relu_everywhere_never_learn() -> None:
-    network = small_fcn8s()
-    network.score = nn.Sequential(network.score, nn.ReLU())  # type: ignore[assignment]  # the fault under test
-    for fusion in fusions_of(network):
-        fusion.score = nn.Sequential(fusion.score, nn.ReLU())
-
-    losses = train(network, steps=3, rate=1.0)
-
-    assert losses == pytest.approx([math.log(21)] * 3, abs=1e-6)
-
-
-@pytest.mark.parametrize("decoder", ["score", "wide"])
-@pytest.mark.parametrize("score_init", ["zero", "he"])
-def test_every_branch_has_a_gradient_at_the_first_step(
-    decoder: Literal["score", "wide"], score_init: Literal["zero", "he"]
-) -> None:
-    network = small_fcn8s(decoder=decoder, score_init=score_init)
-
-    train(network, steps=1)
-    first = [has_gradient(network.score), *(has_gradient(fusion) for fusion in fusions_of(network))]
-    train(network, steps=1)
-
-    assert first == [True, True, True]
-    assert has_gradient(network.encoder.features[0])
-    assert has_gradient(network.encoder.features[28])
-
-
-def test_trap_25_class_scores_can_be_negative_in_every_branch() -> None:
-    network = small_fcn8s(score_init="he").eval()
-    scores: list[Tensor] = []
-    for layer in (network.score, *(fusion.score for fusion in fusions_of(network)), *fusions_of(network)):
-        layer.register_forward_hook(lambda _module, _inputs, output: scores.append(output))
-
-    with torch.inference_mode():
-        network(torch.randn(1, 3, 64, 64))
-
-    assert len(scores) == 5
-    assert all(score.min() < 0 for score in scores)
+    assert network_class.__name__ == f"FCN{network.stride}s"
+    assert scores.shape == (1, 3, 96 // network.stride, 160 // network.stride)
 
 
 @pytest.mark.parametrize("factor", [2, 8, 16, 32])
-def test_trap_30_upsampling_starts_as_bilinear_interpolation_but_at_the_border(factor: int) -> None:
+def test_row_5_and_trap_30_upsampling_starts_as_bilinear_interpolation_but_at_the_border(factor: int) -> None:
     up = Upsampling(3, 3, factor, padding="same", is_wide=False)
     scores = torch.randn(1, 3, 6, 5)
 
@@ -142,7 +69,7 @@ def test_trap_30_classes_are_upsampled_each_for_itself() -> None:
     torch.testing.assert_close(mixed, 4 * torch.eye(4))
 
 
-def test_upsampling_is_fixed_when_told_so() -> None:
+def test_row_5_upsampling_is_fixed_when_told_so() -> None:
     with torch.device("meta"):
         network = FCN8s(3, learn_upsampling=False)
 
@@ -168,7 +95,7 @@ def test_trap_27_the_caffe_crops_are_those_that_the_coordinates_give() -> None:
     assert {32: 31.5 - scores, 16: 15.5 - fused4, 8: 7.5 - fused3} == CAFFE_CROPS
 
 
-@pytest.mark.parametrize("network_class", [FCN32s, FCN16s, FCN8s])
+@NETWORKS
 @pytest.mark.parametrize("size", [(32, 32), (33, 97), (61, 64), (375, 500)])
 def test_trap_27_caffe_padding_gives_the_same_shapes(network_class: type[FCN], size: tuple[int, int]) -> None:
     with torch.device("meta"):
@@ -188,14 +115,42 @@ def test_trap_26_caffe_rounds_sizes_up_and_torchvision_down(
     assert [features.shape[-1] for features in maps] == sides
 
 
-def test_at_once_scales_the_skips() -> None:
+@pytest.mark.parametrize(("skip_scale", "scales"), [("at_once", [0.01, 0.0001]), ("none", [1.0, 1.0])])
+def test_row_4_at_once_scales_the_skips_and_the_spec_says_so(skip_scale: str, scales: list[float]) -> None:
+    spec = ModelSpec(architecture="fcn8s", arguments={"skip_scale": skip_scale}, classes=("a",), palette=((0, 0, 0),))
+
+    read = ModelSpec.model_validate_json(spec.model_dump_json())
     with torch.device("meta"):
-        network = FCN8s(3, skip_scale="at_once")
+        network = build(read.architecture, read.num_classes, read.arguments)
 
-    assert [fusion.scale for fusion in fusions_of(network)] == [0.01, 0.0001]
+    assert isinstance(network, FCN)
+    assert [fusion.scale for fusion in fusions_of(network)] == scales
 
 
-def test_fcn8s_starts_from_the_weights_of_fcn16s() -> None:
+@pytest.mark.parametrize(("decoder", "widths"), [("score", [21, 21, 21]), ("wide", [512, 256, 21])])
+def test_row_7_the_decoder_carries_class_scores_or_features(
+    decoder: Literal["score", "wide"], widths: list[int]
+) -> None:
+    with torch.device("meta"):
+        network = FCN8s(21, decoder=decoder)
+
+    assert [layer.out_channels for layer in network.modules() if isinstance(layer, Upsampling)] == widths
+
+
+@pytest.mark.parametrize("width", [4096, 1024, 512])
+@pytest.mark.parametrize("kernel", [7, 1])
+def test_row_11_kernel_and_width_of_the_head_are_words_of_the_spec(
+    kernel: Literal[7, 1], width: Literal[4096, 1024, 512]
+) -> None:
+    with torch.device("meta"):
+        network = FCN8s(21, head_kernel=kernel, head_width=width)
+
+    assert network.fc6.weight.shape == (width, 512, kernel, kernel)
+    assert network.fc7.weight.shape == (width, width, 1, 1)
+    assert network.score.weight.shape == (21, width, 1, 1)
+
+
+def test_row_3_fcn8s_starts_from_the_weights_of_fcn16s() -> None:
     with torch.device("meta"):
         fcn16s, fcn8s = FCN16s(3), FCN8s(3)
 
@@ -207,7 +162,7 @@ def test_fcn8s_starts_from_the_weights_of_fcn16s() -> None:
     assert all(ours[name].shape == theirs[name].shape for name in ours.keys() & theirs.keys())
 
 
-def test_trap_29_fc6_from_a_fully_connected_weight_equals_the_classifier(tmp_path: Path) -> None:
+def test_row_1_and_trap_29_fc6_from_a_fully_connected_weight_equals_the_classifier(tmp_path: Path) -> None:
     torch.manual_seed(0)
     classifier = nn.Sequential(nn.Linear(512 * 7 * 7, 512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, 512)).eval()
     path = tmp_path / "vgg16.safetensors"

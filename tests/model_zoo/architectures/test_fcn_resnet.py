@@ -101,7 +101,7 @@ def test_trap_34_a_checkpoint_keeps_the_auxiliary_head_and_serving_does_not_run_
     assert set(found.train()(images.expand(2, -1, -1, -1)).auxiliary) == {"layer3"}
 
 
-def test_the_output_stride_switches_without_new_weights() -> None:
+def test_trap_35_the_output_stride_switches_without_new_weights() -> None:
     with torch.device("meta"):
         strides = {stride: FCNResNet(2, output_stride=stride) for stride in (8, 16, 32)}
 

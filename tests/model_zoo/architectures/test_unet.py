@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from model_zoo.architectures.unet import UNet
 
 
-def test_the_paper_network_has_23_convolutions_and_31_million_parameters() -> None:
+def test_row_15_the_paper_network_has_23_convolutions_and_31_million_parameters() -> None:
     with torch.device("meta"):
         network = UNet(2, in_channels=1, padding="valid", norm="none")
 
@@ -17,7 +17,7 @@ def test_the_paper_network_has_23_convolutions_and_31_million_parameters() -> No
     assert sum(p.numel() for p in network.parameters()) == 31_030_658
 
 
-def test_the_paper_network_maps_572_to_388_with_150_giga_mult_adds() -> None:
+def test_row_15_the_paper_network_maps_572_to_388_with_150_giga_mult_adds() -> None:
     with torch.device("meta"):
         network = UNet(2, in_channels=1, padding="valid", norm="none").eval()
 
