@@ -219,7 +219,7 @@ _SOURCES: Mapping[EncoderName, _Source] = {
     "vgg16": _Source(partial(_vgg16, norm="none"), {"4": 64, "9": 128, "16": 256, "23": 512, "30": 512}),
     "vgg16_bn": _Source(partial(_vgg16, norm="batch"), {"6": 64, "13": 128, "23": 256, "33": 512, "43": 512}),
     "vgg16_gn": _Source(partial(_vgg16, norm="group"), {"6": 64, "13": 128, "23": 256, "33": 512, "43": 512}),
-    "mobilenet_v2": _Source(
+    "mobilenet_v2": _Source(  # the narrow ends of blocks; the next expands each of them sixfold
         _features(models.mobilenet_v2), {"1": 16, "3": 24, "6": 32, "13": 96, "18": 1280}, coarse_stages=("7", "14")
     ),
     "mobilenet_v3_large": _Source(

@@ -49,7 +49,7 @@ def test_row_16_the_tutorials_taps_are_one_layer_from_ours() -> None:
         expanded = [layer(features) for layer, features in zip(expansions, ours, strict=False)]
         coarsest = last(theirs[4])
 
-    # block_1_expand_relu, block_3_expand_relu, block_6_expand_relu, block_13_expand_relu and block_16_project
+    # block_1_expand_relu, block_3_expand_relu, block_6_expand_relu, block_13_expand_relu, block_16_project_BN
     assert [m.shape[1:] for m in theirs[:5]] == [(96, 64, 64), (144, 32, 32), (192, 16, 16), (576, 8, 8), (320, 4, 4)]
     assert [m.shape[1:] for m in ours] == [(16, 64, 64), (24, 32, 32), (32, 16, 16), (96, 8, 8), (1280, 4, 4)]
     torch.testing.assert_close(expanded, theirs[:4])
