@@ -30,6 +30,9 @@ def shift_and_stitch(run: CoarseRun, images: Tensor, *, stride: int, shifts_at_o
         images: float ``[B, K, h, w]``.
         stride: pixels of the image for each score of ``run``.
         shifts_at_once: how many shifted images are stacked to one batch.
+
+    Raises:
+        ValueError: ``run`` has another stride, or pads as ``FCN(padding="caffe")`` does.
     """
     height, width = images.shape[-2:]
     tall, wide = height + -height % stride, width + -width % stride
@@ -46,6 +49,10 @@ def shift_and_stitch(run: CoarseRun, images: Tensor, *, stride: int, shifts_at_o
         shifted = torch.cat([padded[..., y : y + tall, x : x + wide] for y, x in some])
         parts.append(run(shifted))  # [shifts * B, C, h/f, w/f]
     scores = torch.cat(parts)
+    if scores.shape[-2:] != (tall // stride, wide // stride):
+        raise ValueError(
+            f"run gave {list(scores.shape[-2:])} scores for {tall}x{wide} px, which is no stride of {stride}"
+        )
     scores = scores.view(stride, stride, -1, *scores.shape[1:])  # [f, f, B, C, h/f, w/f]
     stitched = scores.permute(2, 3, 4, 0, 5, 1).flatten(4, 5).flatten(2, 3)  # [B, C, h, w]
     return stitched[..., :height, :width]

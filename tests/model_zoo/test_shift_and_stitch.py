@@ -14,7 +14,7 @@ from model_zoo.backbones import Encoder
 from model_zoo.shift_and_stitch import shift_and_stitch
 
 NARROW_VGG16: list[int | Literal["M"]] = [2, 2, "M", 4, 4, "M", 8, 8, 8, "M", 16, 16, 16, "M", 16, 16, 16, "M"]
-"""The layers of VGG-16, 32 times narrower, so that a thousand passes take a second."""
+"""The layers of VGG-16, 32 times narrower, so that a thousand passes take seconds."""
 
 
 def narrow_fcn32s() -> FCN32s:
@@ -94,3 +94,8 @@ def test_every_pixel_is_once_the_middle_of_a_cell(height: int, width: int, shift
     stitched = shift_and_stitch(nn.AvgPool2d(4), images, stride=4, shifts_at_once=shifts_at_once)
 
     torch.testing.assert_close(stitched, F.avg_pool2d(before, 4, stride=1))
+
+
+def test_a_network_of_another_stride_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"run gave \[5, 4\] scores for 20x16 px, which is no stride of 2"):
+        shift_and_stitch(nn.AvgPool2d(4), image_of(20, 16), stride=2)
