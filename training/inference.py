@@ -1,13 +1,15 @@
-"""Find the logits of an image with more care than serving takes: several sizes, mirrored, or in parts.
+"""Find the logits of an image with more care than serving takes: several sizes, mirrored, in parts, or refined.
 
 Letters: C classes, h and w size at which the network sees the image.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -17,6 +19,7 @@ from model_zoo.predict import network_batch
 from model_zoo.preprocess import network_size, sized_input
 from model_zoo.spec import ModelSpec
 from model_zoo.tiling import Run, overlap_tile, sliding_window
+from training.crf import Crf, refine
 from training.errors import InvalidOption
 
 LARGEST_SCALE = 4.0
@@ -28,7 +31,8 @@ class Inference:
 
     ``scales`` are relative to the size at which the network sees the image; ``flip`` adds the mirrored image to each;
     ``window`` is the side of sliding windows and ``overlap`` what neighbours share; ``tile`` is the side of tiles that
-    touch and ``margin`` what the network sees around each.
+    touch and ``margin`` what the network sees around each. ``crf`` refines what all views together give, at the size at
+    which the network sees the image: there memory is bounded by the size rule, not by the image.
 
     Raises:
         InvalidOption: a value cannot be used, or windows and tiles are both asked for.
@@ -40,6 +44,7 @@ class Inference:
     overlap: float = 0.5
     tile: int | None = None
     margin: int = 96
+    crf: Crf | None = None
 
     def __post_init__(self) -> None:
         for scale in self.scales:
@@ -65,9 +70,17 @@ def infer(network: nn.Module, image: Image.Image, spec: ModelSpec, how: Inferenc
         for scale in how.scales
         for flip in ((False, True) if how.flip else (False,))
     ]
+    logits = _joined([_resized(logits, content) for logits in views])
+    if how.crf is None:
+        return logits
+    pixels = np.array(image.resize((content[1], content[0]), Image.Resampling.BILINEAR))  # [h, w, 3]
+    return refine(logits, torch.from_numpy(pixels).permute(2, 0, 1), how.crf)
+
+
+def _joined(views: Sequence[Tensor]) -> Tensor:
     if len(views) == 1:
-        return _resized(views[0], content)
-    mean = torch.stack([_resized(logits, content).softmax(0) for logits in views]).mean(0)
+        return views[0]
+    mean = torch.stack([logits.softmax(0) for logits in views]).mean(0)
     return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
 
 

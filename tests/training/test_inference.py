@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from model_zoo.predict import forward
 from model_zoo.preprocess import network_input
-from model_zoo.spec import ModelSpec, Prediction, SizeRule
+from model_zoo.spec import InputRule, ModelSpec, Prediction, SizeRule
+from training.crf import Crf, refine
 from training.errors import InvalidOption
 from training.inference import Inference, infer
 
@@ -84,6 +85,25 @@ def test_every_scale_is_seen_once_and_brought_back_to_one_size() -> None:
 
     assert logits.shape == (2, 40, 50)
     assert network.sizes == [(32, 32)] * 2 + [(64, 64)] * 2 + [(96, 128)] * 2
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_row_20_what_the_views_give_is_refined_by_the_colours_of_the_image(order: str) -> None:
+    spec = SPEC.model_copy(update={"input": InputRule(color_order=order)})
+    plain = infer(FirstChannels(), photo(), spec, Inference(flip=True))
+    crf = Crf(appearance_rgb=3)
+
+    logits = infer(FirstChannels(), photo(), spec, Inference(flip=True, crf=crf))
+
+    pixels = torch.from_numpy(np.array(photo())).permute(2, 0, 1)
+    assert torch.equal(logits, refine(plain, pixels, crf))
+    assert not torch.equal(logits, plain)
+
+
+def test_an_image_is_refined_at_the_size_at_which_the_network_sees_it() -> None:
+    logits = infer(FirstChannels(), photo(200, 150), SPEC, Inference(crf=Crf()))
+
+    assert logits.shape == (2, 48, 64)
 
 
 @pytest.mark.parametrize(
