@@ -3,13 +3,14 @@
 Shrivastava, Gupta, Girshick 2016, "Training Region-based Object Detectors with Online Hard Example Mining",
 https://arxiv.org/abs/1604.03540, by pixels as in mmsegmentation, which cannot be had without its own framework.
 
-Letters: B batch, P pixels of an image.
+Letters: B batch, K pixels of an image that are kept at least, P pixels of an image.
 """
 
 from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from model_zoo.labels import IGNORE_INDEX
@@ -26,14 +27,15 @@ def total_hard_cross_entropy(logits: Tensor, targets: Tensor, _: Tensor | None =
 
     Pixels are kept image by image, so that no image decides what is learnt from another.
     """
-    losses = pixel_cross_entropy(logits, targets).flatten(1)  # [B, P]
-    labelled = targets.flatten(1) != IGNORE_INDEX
-    kept = labelled & (losses >= _least_kept(losses.detach(), labelled)[:, None])
+    losses = pixel_cross_entropy(logits, targets).flatten(1)  # [B, P], 0 where unlabelled
+    fewest = (targets.flatten(1) != IGNORE_INDEX).sum(1, keepdim=True).mul(KEPT_SHARE).ceil()  # [B, 1]
+    kept = _are_hard(losses.detach(), fewest)
     return ((losses * kept).sum(1) / kept.sum(1).clamp(min=1)).sum()
 
 
-def _least_kept(losses: Tensor, labelled: Tensor) -> Tensor:
-    """Give the loss from which on a pixel is kept, of each image, ``[B]``."""
-    fewest = labelled.sum(1).mul(KEPT_SHARE).ceil().long().clamp(min=1)  # [B]
-    hardest = losses.masked_fill(~labelled, -1).topk(math.ceil(losses.shape[1] * KEPT_SHARE)).values
-    return hardest.gather(1, fewest[:, None] - 1)[:, 0].clamp(max=-math.log(SURE))
+def _are_hard(losses: Tensor, fewest: Tensor) -> Tensor:
+    """Say which of ``losses`` ``[B, P]`` are kept, bool; of those that are equal no more than are wanted."""
+    hard = losses > -math.log(SURE)
+    hardest = losses.topk(math.ceil(losses.shape[1] * KEPT_SHARE)).indices  # [B, K]
+    wanted = torch.arange(hardest.shape[1], device=losses.device) < fewest
+    return hard.scatter(1, hardest, hard.gather(1, hardest) | wanted)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -52,6 +52,7 @@ def objects(target: Target) -> list[list[tuple[int, int]]]:
     return parts
 
 
+@settings(deadline=None)
 @given(
     arrays.arrays(
         np.uint8,

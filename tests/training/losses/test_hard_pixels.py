@@ -37,6 +37,15 @@ def test_the_sixteenth_is_one_of_the_labelled_pixels() -> None:
     assert total_hard_cross_entropy(logits, targets).item() == pytest.approx(-math.log(0.8))
 
 
+def test_pixels_without_any_loss_thin_the_mean_no_more_than_a_sixteenth_does() -> None:
+    probabilities = torch.ones(1, 64)
+    probabilities[0, 5] = 0.5
+
+    logits, targets = scores(probabilities)
+
+    assert total_hard_cross_entropy(logits, targets).item() == pytest.approx(-math.log(0.5) / 4)
+
+
 def test_each_image_keeps_its_own() -> None:
     logits, targets = scores(torch.tensor([[0.1, 0.1, 0.1], [0.8, 0.9, 0.95]]))
 
