@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 
 Dtype = Literal["float32", "float16"]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Setting = bool | int | float | str | None | tuple[str, ...] | Mapping[str, bool | int | float | str]
+Setting = bool | int | float | str | None | tuple[str | float, ...] | Mapping[str, bool | int | float | str]
 
 
 class DatasetRecord(Frozen):

@@ -8,7 +8,7 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -18,12 +18,14 @@ from model_zoo import checkpoint
 from model_zoo.atomic import write_atomically
 from model_zoo.checkpoint import BadCheckpoint
 from training.contact_sheet import draw_contact_sheet
+from training.crf import Crf
 from training.datasets import Reference, open_dataset
 from training.downloads import DOWNLOADS, download
 from training.errors import InvalidDataset, InvalidOption, InvalidRecipe, LeakingDataset, TrainingError
 from training.evaluate import assess
 from training.inference import Inference
 from training.loop import fit
+from training.processes import joined
 from training.recipe import Recipe, read_recipe
 from training.scores import score_table, score_values
 from training.survey import shared_images, survey, survey_lines
@@ -61,8 +63,11 @@ def _fit(options: argparse.Namespace, words: Sequence[str]) -> None:
         if _is_table(Recipe.model_fields[field].annotation):
             changes[field] = dict(_read_entry(field, text) for text in value)
     recipe = read_recipe(options.recipe, changes)
-    scores = fit(recipe, options.out, command=shlex.join(["segtrain", *words]), overwrite=options.overwrite)
-    print(f"{options.out}: last mIoU {scores.mean_iou:.4f}, pixel accuracy {scores.pixel_accuracy:.4f}")
+    command = shlex.join(["segtrain", *words])
+    with joined(recipe.device) as processes:
+        scores = fit(recipe, options.out, command=command, overwrite=options.overwrite, processes=processes)
+        if processes.is_first:
+            print(f"{options.out}: last mIoU {scores.mean_iou:.4f}, pixel accuracy {scores.pixel_accuracy:.4f}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -77,6 +82,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         overlap=options.overlap,
         tile=options.tile,
         margin=options.margin,
+        crf=_crf(options),
     )
     spec = loaded.header.spec
     found = assess(loaded.network, spec, dataset, how, network_resolution=options.network_resolution)
@@ -84,6 +90,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.json:
         values = {**score_values(found, spec.classes), "inference": asdict(how)}
         write_atomically(options.json, [json.dumps(values, indent=2).encode() + b"\n"])
+
+
+def _crf(options: argparse.Namespace) -> Crf | None:
+    """Give the CRF that is asked for, by its own option or by any of its values."""
+    values = {field.name: getattr(options, f"crf_{field.name}") for field in fields(Crf)}
+    given = {name: value for name, value in values.items() if value is not None}
+    return Crf(**given) if options.crf or given else None
 
 
 def _data(options: argparse.Namespace) -> None:
@@ -141,6 +154,10 @@ def _parser() -> argparse.ArgumentParser:
     views.add_argument("--overlap", type=float, default=0.5, metavar="SHARE", help="of two windows (%(default)s)")
     views.add_argument("--tile", type=int, metavar="SIDE", help="in tiles that touch, mirrored at the border")
     views.add_argument("--margin", type=int, default=96, metavar="PIXELS", help="seen around a tile (%(default)s)")
+    views.add_argument("--crf", action="store_true", help="refined to the edges of the image by a dense CRF")
+    for field in fields(Crf):
+        kind, about = type(field.default), f"{field.metadata['about']} ({field.default})"
+        views.add_argument(f"--crf-{field.name.replace('_', '-')}", type=kind, metavar="VALUE", help=about)
     data_parser = commands.add_parser("data", help="check a dataset, count its classes and draw a contact sheet")
     data_parser.add_argument("reference", help="dataset, as READER:LIST:PATH, such as voc:train:PATH")
     data_parser.add_argument(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,20 +28,19 @@ PIXELS_AT_ONCE = 2**18
 class Crf:
     """Say how strongly pixels pull each other; lengths are in pixels of the network's input.
 
-    ``appearance`` and ``smoothness`` are the weights of the two kernels, ``*_xy`` and ``*_rgb`` their deviations in
-    place and colour, and ``window`` is the side of the squares in which pixels know each other.
+    ``appearance`` and ``smoothness`` are the weights of the two kernels, with Potts compatibility.
 
     Raises:
         InvalidOption: a value cannot be used.
     """
 
-    iterations: int = 5
-    window: int = 11
-    appearance: float = 10.0
-    appearance_xy: float = 80.0
-    appearance_rgb: float = 13.0
-    smoothness: float = 3.0
-    smoothness_xy: float = 3.0
+    iterations: int = field(default=5, metadata={"about": "steps of mean field"})
+    window: int = field(default=11, metadata={"about": "side of the squares in which pixels know each other"})
+    appearance: float = field(default=10.0, metadata={"about": "weight of being alike and near"})
+    appearance_xy: float = field(default=80.0, metadata={"about": "its deviation in place"})
+    appearance_rgb: float = field(default=13.0, metadata={"about": "its deviation in colour"})
+    smoothness: float = field(default=3.0, metadata={"about": "weight of being near"})
+    smoothness_xy: float = field(default=3.0, metadata={"about": "its deviation in place"})
 
     def __post_init__(self) -> None:
         if self.iterations < 1:

@@ -6,8 +6,9 @@ TrainingError
 ├── InvalidDataset    a list, an image or a mask is missing or not what the reader expects
 ├── UnreadableRun     a file of a run's folder is missing or damaged
 ├── LeakingDataset    a validation image is among the training images
-├── NonFiniteLoss     the loss has become NaN or infinite
-└── FolderNotEmpty    the run folder holds another run
+├── NonFiniteLoss     the loss or its gradient has become NaN or infinite
+├── FolderNotEmpty    the run folder holds another run, or something else
+└── DamagedState      a run cannot be resumed from what it has left
 """
 
 from __future__ import annotations
@@ -38,8 +39,12 @@ class LeakingDataset(TrainingError):
 
 
 class NonFiniteLoss(TrainingError):
-    """The loss has become NaN or infinite."""
+    """The loss or its gradient has become NaN or infinite."""
 
 
 class FolderNotEmpty(TrainingError):
-    """The run folder holds another run."""
+    """The run folder holds another run, or something else."""
+
+
+class DamagedState(TrainingError):
+    """A run cannot be resumed from what it has left."""

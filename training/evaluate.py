@@ -24,6 +24,7 @@ from training.datasets import Sample, SegmentationDataset
 from training.errors import InvalidDataset
 from training.inference import Inference, infer
 from training.metrics import Bootstrap, ConfusionMatrix
+from training.processes import ALONE, Processes
 
 Watch = Callable[[Sample, Tensor, ConfusionMatrix], None]
 """Is shown each sample, the mask that was found, uint8 ``[H, W]``, and the counts of this image alone."""
@@ -41,17 +42,23 @@ class Assessment:
     at_network_size: ConfusionMatrix | None = None
 
 
-def evaluate(network: nn.Module, spec: ModelSpec, dataset: SegmentationDataset) -> ConfusionMatrix:
+def evaluate(
+    network: nn.Module, spec: ModelSpec, dataset: SegmentationDataset, processes: Processes = ALONE
+) -> ConfusionMatrix:
     """Segment every image once, in order, and count; the network must be in eval mode.
+
+    Of several processes each takes its share of the images, and all get the whole matrix.
 
     Raises:
         InvalidDataset: the dataset's classes are not those of the spec, or a sample cannot be read.
     """
     _check_classes(spec, dataset)
     matrix = ConfusionMatrix(spec.num_classes)
-    for sample in _samples(dataset):
+    for sample in _samples(dataset, processes):
         mask = predict(network, [network_input(sample.image, spec)], spec)[0].mask
-        matrix.update(torch.from_numpy(sample.target), mask)
+        matrix.update(torch.from_numpy(sample.target), mask.cpu())
+    processes.sum(matrix.counts)
+    processes.sum(matrix.unlabelled)
     return matrix
 
 
@@ -115,8 +122,9 @@ def _check_classes(spec: ModelSpec, dataset: SegmentationDataset) -> None:
         raise InvalidDataset(f"the dataset has other classes ({theirs}) than the network ({ours})")
 
 
-def _samples(dataset: SegmentationDataset) -> Iterator[Sample]:
-    for index in tqdm(range(len(dataset)), desc="evaluate", unit="image", leave=False, disable=None):
+def _samples(dataset: SegmentationDataset, processes: Processes = ALONE) -> Iterator[Sample]:
+    share = range(processes.rank, len(dataset), processes.count)
+    for index in tqdm(share, desc="evaluate", unit="image", leave=False, disable=None if processes.is_first else True):
         yield dataset[index]
 
 

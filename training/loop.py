@@ -1,184 +1,178 @@
-"""Train a network as a recipe says: one loop, from the first batch to the last checkpoint.
+"""Train a network as a recipe says: one loop, from the first batch, or from where it was interrupted, to the last.
 
-Letters: B batch, C channels, S side of the crop.
+Letters: B batch, C channels, H and W height and width of the crop.
 """
 
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import math
-import time
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm  # type: ignore[import-untyped]  # tqdm has no stubs
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from model_zoo import checkpoint
-from model_zoo.architectures import build
 from model_zoo.atomic import write_atomically
-from model_zoo.backbones import Encoder, load_encoder_weights
 from model_zoo.card import Card, Metric, Training
-from model_zoo.preprocess import normalise
+from model_zoo.preprocess import mean_color, normalise
 from model_zoo.spec import ModelSpec
-from training.datasets import LabelSpace, Reference, SegmentationDataset, check_leaks, open_dataset
-from training.errors import FolderNotEmpty, InvalidDataset, InvalidRecipe, NonFiniteLoss
+from training.datasets import LabelSpace, SegmentationDataset, check_leaks, open_dataset
+from training.dead_branches import DeadBranches
+from training.errors import InvalidDataset, NonFiniteLoss
 from training.evaluate import evaluate, metrics_of
-from training.loading import EpochBatches, TrainingBatch, TrainingSamples, training_loader
-from training.losses import segmentation_loss
+from training.initial import make_network, starve_warning, train_mode
+from training.journal import Journal
+from training.loading import StepBatches, TrainingBatch, TrainingSamples, training_batches
+from training.losses import LOSSES, Counts, count, sample_pixels, segmentation_loss
 from training.metrics import ConfusionMatrix
-from training.precision import keep_depthwise_float32
-from training.provenance import training_record, weights_path
+from training.mixing import Mix
+from training.processes import ALONE, Processes
+from training.provenance import training_record
 from training.recipe import Recipe
+from training.run_folder import BEST, LAST, check_space, open_run
 from training.schedule import learning_rate_factor, make_optimizer, set_learning_rates
-from training.transforms import Augment
-
-LAST = f"checkpoint-last{checkpoint.SUFFIX}"
-BEST = f"checkpoint-best{checkpoint.SUFFIX}"
-METRICS = "metrics.csv"
-RECIPE = "recipe.toml"
+from training.state import FOLDER, Learner, Progress, bytes_needed, has_state, load_state, save_state
+from training.transforms import Augment, random_key
 
 
 @dataclass(frozen=True, slots=True)
-class Validation:
-    """Say what is validated on, and what a checkpoint tells of its making."""
+class Run:
+    """Hold what stays the same from the first step to the last: what is trained, on what, where, and by whom."""
 
+    recipe: Recipe
+    out: Path
     spec: ModelSpec
-    name: str
-    dataset: SegmentationDataset
-    training: Training
+    val: SegmentationDataset
+    record: Training
+    processes: Processes = ALONE
 
 
-def fit(recipe: Recipe, out: Path, *, command: str | None = None, overwrite: bool = False) -> ConfusionMatrix:
+def fit(
+    recipe: Recipe, out: Path, *, command: str | None = None, overwrite: bool = False, processes: Processes = ALONE
+) -> ConfusionMatrix:
     """Train a network and give the scores of its last validation.
 
-    The folder ``out`` then holds ``recipe.toml``, ``metrics.csv`` with one row an epoch, and the checkpoints
-    ``checkpoint-last.safetensors`` and ``checkpoint-best.safetensors``, complete at every moment.
+    A run that was interrupted goes on when it is started again with the same recipe and folder; on a CPU its weights
+    are then, bit for bit, those of a run that was not. The folder ``out`` holds ``recipe.toml``, ``metrics.csv`` with
+    one row an epoch, ``checkpoint-last.safetensors`` and ``checkpoint-best.safetensors``, complete at every moment,
+    ``events`` for TensorBoard, ``state`` to resume from and, in the end, ``report.html`` and ``card.md``.
 
     Raises:
         TrainingError: recipe, data or folder cannot be used, or the loss is not finite.
         OSError: the folder cannot be written.
     """
-    started = time.monotonic()
-    if recipe.device == "cuda" and not torch.cuda.is_available():
-        raise InvalidRecipe("device = cuda: this machine has no GPU that torch can use")
     torch.manual_seed(recipe.seed)
     train, val = [open_dataset(reference) for reference in recipe.train], open_dataset(recipe.val)
     check_leaks(train, val)
     spec = recipe.spec(_shared_labels([*train, val]))
-    network = make_network(recipe, spec).to(memory_format=torch.channels_last).to(recipe.device)
-    validation = Validation(spec, _val_name(recipe), val, training_record(recipe, train, command=command))
-    _prepare_folder(out, recipe, overwrite=overwrite)
+    network = make_network(recipe, spec).to(memory_format=torch.channels_last).to(processes.device)
+    train_mode(network, freeze_norms=recipe.freeze_norms)
+    average = copy.deepcopy(network) if recipe.ema_decay else None
+    learner = Learner(network, make_optimizer(network, recipe), average)
+    run = Run(recipe, out, spec, val, training_record(recipe, train, command=command), processes)
+    plan = _plan(recipe, train, processes)
+    samples = _samples(recipe, spec, train)
+    is_resumed = _open(run, learner, overwrite=overwrite)
+    if recipe.check and not is_resumed and processes.is_first:
+        samples.check()
+        _read_all(val)
+    progress = load_state(out / FOLDER, learner) if is_resumed else Progress()
+    plan.first_step = progress.step
 
-    samples = TrainingSamples(
-        train, Augment(spec.input, spec.size, recipe.augmentation), seed=recipe.seed, cache=recipe.cache
-    )
-    batches = EpochBatches(len(samples), batch_size=recipe.batch_size, epochs=recipe.epochs, seed=recipe.seed)
-    loader = training_loader(samples, batches, workers=recipe.workers)
-    optimizer = make_optimizer(network, recipe)
-    average = copy.deepcopy(network) if recipe.ema_decay else network
-    bar = tqdm(loader, desc="fit", unit="step", disable=None)
-    losses: list[float] = []
-    scores: ConfusionMatrix | None = None
-    best_iou = -math.inf
-
-    network.train()
-    for step, batch in enumerate(bar):
-        factor = learning_rate_factor(step, len(batches), power=recipe.power, warmup_steps=recipe.warmup_steps)
-        set_learning_rates(optimizer, factor)
-
-        loss = batch_loss(network, batch, recipe, spec)
-        losses.append(loss.item())
-        epoch = 1 + step // batches.steps_per_epoch
-        if not math.isfinite(losses[-1]):
-            raise NonFiniteLoss(f"loss is {losses[-1]} in epoch {epoch}, step {step}: images {', '.join(batch.ids)}")
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation here
-        optimizer.step()
-        if average is not network:
-            update_average(average, network, decay=recipe.ema_decay)
-        bar.set_postfix(epoch=epoch, loss=f"{losses[-1]:.3f}", refresh=False)
-
-        if (step + 1) % batches.steps_per_epoch:
-            continue
-        scores = None
-        if epoch % recipe.validate_every == 0 or epoch == recipe.epochs:
-            scores = save_and_validate(out / LAST, average, recipe, validation)
-            if scores.mean_iou > best_iou:
-                best_iou = scores.mean_iou
-                write_atomically(out / BEST, [(out / LAST).read_bytes()])
-        row = EpochRow(
-            epoch=epoch,
-            step=step + 1,
-            lr=recipe.lr * factor,
-            loss=sum(losses) / len(losses),
-            seconds=time.monotonic() - started,
-            val_miou=scores.mean_iou if scores else None,
-            val_pixel_accuracy=scores.pixel_accuracy if scores else None,
+    forward = _forward(network, recipe, processes)
+    dead = DeadBranches(network, first_step=progress.step)
+    with Journal(out, plan, progress, processes) as journal:
+        if not is_resumed and (warning := starve_warning(network, recipe, processes)):
+            journal.tell(f"warning: {warning}")
+        batches = training_batches(
+            samples, plan, workers=recipe.workers, color=mean_color(spec.input), pin=recipe.device == "cuda"
         )
-        append_row(out / METRICS, row)
-        bar.write(row.summary(recipe.epochs))
-        losses.clear()
-    assert scores is not None  # the last epoch is always validated
-    return scores
+        for step, batch in enumerate(journal.timed(batches), progress.step):
+            torch.manual_seed(random_key(recipe.seed, step, f"process {processes.rank}"))
+            factor = learning_rate_factor(step, plan.num_steps, recipe)
+            set_learning_rates(learner.optimizer, factor)
+
+            learner.optimizer.zero_grad()
+            loss = find_gradients(forward, batch, run)
+            gradient = clip_gradients(network, recipe.clip_norm)
+            if not math.isfinite(loss) or not math.isfinite(gradient):
+                raise NonFiniteLoss(
+                    f"loss is {loss}, its gradient {gradient} in epoch {1 + step // plan.steps_per_epoch}, "
+                    f"step {step}: images {', '.join(batch.ids)}"
+                )
+            for layer in dead.update():
+                journal.tell(f"warning: no gradient has reached {layer} yet, it does not learn")
+            learner.optimizer.step()
+            if average is not None:
+                update_average(average, network, decay=recipe.ema_decay)
+            journal.step_done(loss=loss, gradient=gradient, num_images=len(batch.ids) * processes.count)
+
+            is_due = progress.step % recipe.save_every == 0
+            if journal.epoch_is_over:
+                scores = None
+                if journal.epoch % recipe.validate_every == 0 or progress.step == plan.num_steps:
+                    scores = save_and_validate(average or network, run, progress)
+                    is_due = True
+                journal.epoch_done(lr=recipe.lr * factor, scores=scores)
+            if is_due and processes.is_first:
+                save_state(out / FOLDER, learner, progress)
+    return progress.scores
 
 
-@dataclass(frozen=True, slots=True)
-class EpochRow:
-    """Hold one line of ``metrics.csv``; scores are absent where the epoch was not validated."""
+def find_gradients(forward: nn.Module, batch: TrainingBatch, run: Run) -> float:
+    """Go forward and back through the parts of a batch, and give the loss over all parts and processes.
 
-    epoch: int
-    step: int
-    lr: float
-    loss: float
-    seconds: float
-    val_miou: float | None
-    val_pixel_accuracy: float | None
-
-    def summary(self, epochs: int) -> str:
-        """Say it in a line for people, with the time that is left."""
-        left = self.seconds / self.epoch * (epochs - self.epoch)
-        line = f"epoch {self.epoch}/{epochs}  loss {self.loss:.4f}  {_clock(self.seconds)} gone, {_clock(left)} left"
-        return line if self.val_miou is None else f"{line}  mIoU {self.val_miou:.4f}"
-
-
-def make_network(recipe: Recipe, spec: ModelSpec) -> nn.Module:
-    """Build the recipe's network, with the encoder's weights loaded and frozen where it says so.
-
-    Raises:
-        InvalidRecipe: the architecture cannot be built so, or the weights are missing or do not fit.
+    Every part is divided by what the whole step has of labelled pixels, or images, so that parts and processes change
+    nothing, however the void lies.
     """
-    try:
-        network = build(spec.architecture, spec.num_classes, spec.arguments)
-    except ValueError as error:
-        raise InvalidRecipe(str(error)) from error
-    if recipe.precision == "bfloat16" and recipe.device == "cpu":
-        keep_depthwise_float32(network)
-    if recipe.encoder_weights is None:
-        return network
-    encoder = getattr(network, "encoder", None)
-    if not isinstance(encoder, Encoder):
-        raise InvalidRecipe(f"encoder_weights: {spec.architecture} has no encoder to load them into")
-    try:
-        load_encoder_weights(encoder, weights_path(recipe.encoder_weights))
-    except ValueError as error:
-        raise InvalidRecipe(str(error)) from error
-    if recipe.freeze_encoder:
-        encoder.freeze()
-    return network
+    recipe, processes = run.recipe, run.processes
+    if recipe.pixel_share < 1:
+        batch = replace(batch, targets=sample_pixels(batch.targets, recipe.pixel_share))
+    counts = Counts(*processes.sum(torch.tensor(count(batch.targets), dtype=torch.float64)).tolist())
+    parts = batch.split(recipe.accumulate)
+    total = torch.zeros((), dtype=torch.float64)
+    for number, part in enumerate(parts, 1):
+        is_last = number == len(parts)
+        with forward.no_sync() if isinstance(forward, DistributedDataParallel) and not is_last else nullcontext():
+            loss = part_loss(forward, part, run, counts)
+            shared = loss * processes.count  # processes average their gradients, each the share of a sum
+            shared.backward()  # type: ignore[no-untyped-call]  # torch has no annotation here
+        total += loss.detach().double().cpu()
+    return float(processes.sum(total))
 
 
-def batch_loss(network: nn.Module, batch: TrainingBatch, recipe: Recipe, spec: ModelSpec) -> Tensor:
-    """Give the loss of one batch, with its gradient to come."""
-    images = normalise(batch.images.to(recipe.device), spec.input).contiguous(memory_format=torch.channels_last)
-    targets = batch.targets.to(recipe.device).long()  # [B, S, S]
-    with torch.autocast(recipe.device, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        prediction = network(images)
-    return segmentation_loss(prediction, targets, auxiliary_weight=recipe.auxiliary_weight)
+def part_loss(forward: nn.Module, part: TrainingBatch, run: Run, counts: Counts) -> Tensor:
+    """Give a part's share of the loss of a step that counts so much, with its gradient to come."""
+    recipe, device = run.recipe, run.processes.device
+    images = part.images.to(device, non_blocking=True)  # [B, C, H, W]
+    images = normalise(images, run.spec.input).contiguous(memory_format=torch.channels_last)
+    targets = part.targets.to(device, non_blocking=True).long()  # [B, H, W]
+    weights = None if part.pixel_weights is None else part.pixel_weights.to(device, non_blocking=True)
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        prediction = forward(images)
+    return segmentation_loss(
+        prediction,
+        targets,
+        terms=recipe.loss,
+        auxiliary_weight=recipe.auxiliary_weight,
+        counts=counts,
+        pixel_weights=weights,
+    )
+
+
+def clip_gradients(network: nn.Module, longest: float | None) -> float:
+    """Shorten the gradient of all weights to ``longest``, if that is given, and say how long it was."""
+    weights = [weight for weight in network.parameters() if weight.grad is not None]
+    length = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+    if longest is not None:
+        clip_grads_with_norm_(weights, longest, length)
+    return float(length)
 
 
 @torch.no_grad()
@@ -192,41 +186,67 @@ def update_average(average: nn.Module, network: nn.Module, *, decay: float) -> N
             value.copy_(present[name])
 
 
-def save_and_validate(path: Path, network: nn.Module, recipe: Recipe, validation: Validation) -> ConfusionMatrix:
-    """Save a checkpoint, score what was saved as a reader of the file finds it, and note the scores in it."""
+def save_and_validate(network: nn.Module, run: Run, progress: Progress) -> ConfusionMatrix:
+    """Save a checkpoint, score what was saved as a reader of the file finds it, and note the scores in it.
 
-    def save(weights: nn.Module, metrics: tuple[Metric, ...]) -> None:
-        card = Card(
-            name=recipe.name,
-            description=recipe.description,
-            spec=validation.spec,
-            training=validation.training,
-            metrics=metrics,
-        )
-        checkpoint.save(path, weights, card, dtype=recipe.dtype)
-
-    save(network, ())
-    saved = checkpoint.load(path).network.to(recipe.device)
-    scores = evaluate(saved, validation.spec, validation.dataset)
-    num_images = len(validation.dataset)
-    save(saved, metrics_of(scores, validation.spec, dataset=validation.name, num_images=num_images))
+    The best one is kept beside the last. All processes must see the folder.
+    """
+    path, processes = run.out / LAST, run.processes
+    if processes.is_first:
+        _save(network, run, ())
+    processes.wait()
+    saved = checkpoint.load(path).network.to(processes.device)
+    scores = evaluate(saved, run.spec, run.val, processes)
+    if processes.is_first:
+        name = run.recipe.shown_val
+        _save(saved, run, metrics_of(scores, run.spec, dataset=name, num_images=len(run.val)))
+        if scores.mean_iou > progress.best_iou:
+            write_atomically(run.out / BEST, [path.read_bytes()])
+    progress.note(scores)
     return scores
 
 
-def append_row(path: Path, row: EpochRow) -> None:
-    """Add a line to a CSV file in one write, below the names of the columns."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if not path.exists():
-        writer.writerow(field.name for field in fields(row))
-    writer.writerow(astuple(row))
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text.getvalue())
+def _save(network: nn.Module, run: Run, metrics: tuple[Metric, ...]) -> None:
+    recipe = run.recipe
+    card = Card(name=recipe.name, description=recipe.description, spec=run.spec, training=run.record, metrics=metrics)
+    checkpoint.save(run.out / LAST, network, card, dtype=recipe.dtype)
 
 
-def _val_name(recipe: Recipe) -> str:
-    reference = Reference.parse(recipe.val)
-    return recipe.val_name or f"{reference.name} {reference.split}"
+def _forward(network: nn.Module, recipe: Recipe, processes: Processes) -> nn.Module:
+    """Give what is called to go through the network: shared between processes and compiled, where that is asked for."""
+    forward = processes.share(network, sync_norms=recipe.sync_norms)
+    if not recipe.compile:
+        return forward
+    return torch.compile(forward)  # type: ignore[return-value]  # a module, for a module
+
+
+def _plan(recipe: Recipe, train: Sequence[SegmentationDataset], processes: Processes) -> StepBatches:
+    mix = Mix([len(dataset) for dataset in train], recipe.train_weights or None, seed=recipe.seed)
+    return StepBatches(mix, batch_size=recipe.batch_size, epochs=recipe.epochs, steps=recipe.steps, processes=processes)
+
+
+def _samples(recipe: Recipe, spec: ModelSpec, train: Sequence[SegmentationDataset]) -> TrainingSamples:
+    return TrainingSamples(
+        train,
+        Augment(spec.input, spec.size, recipe.augmentation),
+        seed=recipe.seed,
+        cache=recipe.cache,
+        weigh_boundaries=any(weight and LOSSES[name].weighted for name, weight in recipe.loss.items()),
+    )
+
+
+def _open(run: Run, learner: Learner, *, overwrite: bool) -> bool:
+    """Make the folder ready, once for all processes, and say whether there is a state in it to resume from."""
+    if run.processes.is_first:
+        check_space(run.out, bytes_needed(learner))
+        open_run(run.out, run.recipe, overwrite=overwrite)
+    run.processes.wait()
+    return has_state(run.out / FOLDER)
+
+
+def _read_all(dataset: SegmentationDataset) -> None:
+    for index in range(len(dataset)):
+        dataset[index]
 
 
 def _shared_labels(datasets: Sequence[SegmentationDataset]) -> LabelSpace:
@@ -235,17 +255,3 @@ def _shared_labels(datasets: Sequence[SegmentationDataset]) -> LabelSpace:
         if other != first:
             raise InvalidDataset(f"datasets of labels {first.name} and {other.name} cannot be trained on together")
     return first
-
-
-def _prepare_folder(out: Path, recipe: Recipe, *, overwrite: bool) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()) and not overwrite:
-        raise FolderNotEmpty(f"{out} is not empty; choose another folder, or say --overwrite")
-    for name in (LAST, BEST, METRICS, RECIPE):
-        (out / name).unlink(missing_ok=True)
-    write_atomically(out / RECIPE, [recipe.to_toml().encode()])
-
-
-def _clock(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60}h{minutes % 60:02}m" if minutes else f"{seconds:.0f}s"

@@ -80,13 +80,16 @@ def code_commit() -> str | None:
 
 
 def _initial_weights(recipe: Recipe) -> InitialWeights | None:
-    if recipe.encoder_weights is None:
+    if recipe.init_from is not None:
+        field, path = "init_from", Path(recipe.init_from)
+    elif recipe.encoder_weights is not None:
+        field, path = "encoder_weights", weights_path(recipe.encoder_weights)
+    else:
         return None
-    path = weights_path(recipe.encoder_weights)
     return InitialWeights(
         name=path.name,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        licence=recipe.licences.get("encoder_weights", "unknown"),
+        licence=recipe.licences.get(field, "unknown"),
     )
 
 

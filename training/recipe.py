@@ -13,8 +13,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from model_zoo.card import Setting
 from model_zoo.spec import Argument, Frozen, InputRule, ModelSpec, Name, SizeRule
-from training.datasets import LabelSpace
+from training.datasets import LabelSpace, Reference
 from training.errors import InvalidRecipe
+from training.losses import LOSSES
 from training.transforms import Augmentation
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -22,7 +23,13 @@ SUFFIX = ".toml"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+SMALLEST_CROP = 32
+
+HOW_NOT_WHAT = frozenset({"workers", "cache", "check", "save_every", "report"})
+"""The fields that change how a run goes but not what comes of it; a run may be resumed with others."""
 
 
 class Recipe(Frozen):
@@ -32,6 +39,10 @@ class Recipe(Frozen):
     description: str = Field(default="", description="one sentence for the checkpoint's card")
 
     train: tuple[str, ...] = Field(min_length=1, description="datasets to learn from, as READER:LIST:PATH")
+    train_weights: tuple[Weight, ...] = Field(
+        default=(),
+        description="how often each of them is drawn from, relative to the others; by their sizes if not said",
+    )
     val: str = Field(description="dataset to validate on, as READER:LIST:PATH")
     val_name: str | None = Field(default=None, description="what the card calls it, if not its folder and list")
     licences: Mapping[str, str] = Field(
@@ -42,15 +53,26 @@ class Recipe(Frozen):
     arguments: Mapping[str, Argument] = Field(default_factory=dict, description="arguments of the architecture")
     encoder_weights: str | None = Field(default=None, description="file of pretrained weights, or package:NAME")
     freeze_encoder: bool = Field(default=False, description="leave the encoder as it is, batch-norm statistics too")
+    freeze_norms: bool = Field(default=False, description="leave every batch norm as it is, its statistics too")
+    head_from_classifier: bool = Field(
+        default=False, description="make FCN's head of the fully connected layers in encoder_weights"
+    )
+    init_from: str | None = Field(default=None, description="checkpoint whose weights to begin with, where they fit")
 
     input: InputRule = Field(default=InputRule(), description="how pixels become numbers")
     size: SizeRule = Field(default=SizeRule(), description="at what size the network sees images")
 
-    crop: int = Field(default=288, ge=32, le=4096, description="side of the squares to learn from, in pixels")
+    crop: int = Field(default=288, ge=0, le=4096, description="side of the squares to learn from; 0: whole images")
+    class_share: float = Field(default=1.0, gt=0, le=1, description="the most of a crop that one class may fill")
     scale_min: Positive = Field(default=0.5, description="smallest random scale")
     scale_max: Positive = Field(default=2.0, description="largest random scale")
     flip: Share = Field(default=0.5, description="chance of a horizontal flip")
     jitter: Share = Field(default=0.3, description="strength of random brightness, contrast and saturation")
+
+    brightness: Share | None = Field(default=None, description="its strength, if not jitter's")
+    contrast: Share | None = Field(default=None, description="its strength, if not jitter's")
+    saturation: Share | None = Field(default=None, description="its strength, if not jitter's")
+    hue: float | None = Field(default=None, ge=0, le=0.5, description="strength of random hue; none if not said")
 
     flip_vertical: Share = Field(default=0.0, description="chance of a vertical flip")
     rotate: Share = Field(default=0.0, description="chance of a rotation")
@@ -69,33 +91,83 @@ class Recipe(Frozen):
     jpeg: Share = Field(default=0.0, description="chance of JPEG's losses")
     jpeg_quality: int = Field(default=30, ge=1, le=95, description="its lowest quality; the highest is 95")
 
-    optimizer: Literal["sgd", "adamw"] = Field(default="adamw", description="sgd or adamw")
+    loss: Mapping[str, Weight] = Field(
+        default_factory=lambda: {"cross_entropy": 1.0}, description="losses and their weights in the sum"
+    )
+    pixel_share: float = Field(default=1.0, gt=0, le=1, description="chance of each pixel to count in the loss")
+    auxiliary_weight: float = Field(default=0.4, ge=0, description="weight of the loss of auxiliary heads")
+
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(default="adamw", description="sgd, adam or adamw")
     lr: Positive = Field(description="learning rate")
     encoder_lr: Positive | None = Field(default=None, description="learning rate of the encoder, if another")
+    bias_lr_factor: Positive = Field(default=1.0, description="how much faster biases of convolutions learn")
     momentum: Share = Field(default=0.9, description="momentum of sgd")
-    weight_decay: float = Field(default=0.0, ge=0, description="decay of weights, but not of biases and norms")
-    power: Positive = Field(default=0.9, description="exponent of the rate's fall to zero")
+    weight_decay: float = Field(default=0.0, ge=0, description="decay of weights")
+    decay: Literal["weights", "all"] = Field(default="weights", description="decay weights, or biases and norms too")
+    clip_norm: Positive | None = Field(default=None, description="the longest that the gradient may be")
+    schedule: Literal["poly", "cosine", "one_cycle", "constant"] = Field(
+        default="poly", description="how the rate falls"
+    )
+    power: Positive = Field(default=0.9, description="exponent of a poly schedule")
+    lr_floor: Share = Field(default=0.0, description="share of the rate that is left at the end")
     warmup_steps: int = Field(default=0, ge=0, description="steps in which the rate rises")
-    auxiliary_weight: float = Field(default=0.4, ge=0, description="weight of the loss of auxiliary heads")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="average the weights over steps; 0 is off")
 
-    epochs: Count = Field(description="how many times each image is seen")
-    batch_size: Count = Field(default=8, description="the most images a step")
+    epochs: Count | None = Field(default=None, description="how many times each image is seen")
+    steps: Count | None = Field(default=None, description="how many steps to learn for, instead of epochs")
+    batch_size: Count = Field(default=8, description="the most images a step, over all processes")
+    accumulate: Count = Field(default=1, description="parts of a batch that go through the network one by one")
     seed: int = Field(default=0, ge=0, lt=2**31, description="seed of all random numbers")
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the network's arithmetic")
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the network learns")
+    sync_norms: bool = Field(default=True, description="on several GPUs, batch norm over the images of all")
+    compile: bool = Field(default=False, description="compile the network with torch.compile")
     workers: int = Field(default=1, ge=0, le=64, description="processes that prepare images; 0 is none")
     cache: bool = Field(default=True, description="keep all decoded images in memory")
+    check: bool = Field(default=True, description="read every sample once before training, so that it fails early")
     validate_every: Count = Field(default=1, description="epochs between validations")
+    save_every: Count = Field(default=200, description="steps between savings of what it takes to resume")
+    report: bool = Field(default=True, description="write report.html and card.md at the end")
     dtype: Literal["float32", "float16"] = Field(default="float32", description="of the weights in the checkpoint")
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if self.scale_min > self.scale_max:
             raise ValueError(f"scale_min {self.scale_min} is above scale_max {self.scale_max}")
-        if self.freeze_encoder and self.encoder_weights is None:
-            raise ValueError("freeze_encoder needs encoder_weights, or the encoder stays random")
+        if 0 < self.crop < SMALLEST_CROP:
+            raise ValueError(f"crop {self.crop} px is neither 0 nor {SMALLEST_CROP} or more")
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("say either epochs or steps")
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate {self.accumulate} is above batch_size {self.batch_size}")
         return self
+
+    @model_validator(mode="after")
+    def _fit_weights(self) -> Self:
+        if self.init_from is not None and self.encoder_weights is not None:
+            raise ValueError("init_from and encoder_weights exclude each other")
+        if self.freeze_encoder and self.encoder_weights is None and self.init_from is None:
+            raise ValueError("freeze_encoder needs encoder_weights or init_from, or the encoder stays random")
+        if self.head_from_classifier and self.encoder_weights is None:
+            raise ValueError("head_from_classifier needs encoder_weights")
+        if self.train_weights and len(self.train_weights) != len(self.train):
+            raise ValueError(f"{len(self.train_weights)} train_weights do not fit {len(self.train)} datasets")
+        return self
+
+    @model_validator(mode="after")
+    def _fit_losses(self) -> Self:
+        for name in self.loss:
+            if name not in LOSSES:
+                raise ValueError(f"loss: unknown loss {name!r}, known are {', '.join(LOSSES)}")
+        if not any(self.loss.values()):
+            raise ValueError("loss: every weight is 0")
+        return self
+
+    @property
+    def shown_val(self) -> str:
+        """Name what is validated on, as a card does."""
+        reference = Reference.parse(self.val)
+        return self.val_name or f"{reference.name} {reference.split}"
 
     @property
     def augmentation(self) -> Augmentation:
@@ -135,7 +207,7 @@ def read_recipe(source: str, changes: Mapping[str, Any]) -> Recipe:
     """Read a recipe by the name of one that ships, or by its file, and change some of its fields.
 
     A changed table, such as ``size``, keeps the entries that the change does not name; but the ``arguments`` of
-    another architecture than the recipe's own begin empty.
+    another architecture than the recipe's own begin empty, and of ``epochs`` and ``steps`` the changed one counts.
 
     Raises:
         InvalidRecipe: there is no such recipe, or a field is unknown or has a value that it cannot have.
@@ -143,6 +215,9 @@ def read_recipe(source: str, changes: Mapping[str, Any]) -> Recipe:
     values = _read_toml(source)
     if changes.get("architecture", values.get("architecture")) != values.get("architecture"):
         values.pop("arguments", None)
+    for field, other in (("steps", "epochs"), ("epochs", "steps")):
+        if field in changes and other not in changes:
+            values.pop(other, None)
     for field, change in changes.items():
         before = values.get(field)
         values[field] = {**before, **change} if isinstance(before, dict) and isinstance(change, dict) else change

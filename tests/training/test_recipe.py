@@ -33,6 +33,12 @@ def test_a_change_replaces_a_field_and_adds_to_a_table() -> None:
     assert recipe.arguments == {"base_channels": 16, "padding": "same", "norm": "batch"}
 
 
+def test_of_epochs_and_steps_the_changed_one_counts() -> None:
+    recipe = read_recipe("quick", {"steps": 50})
+
+    assert (recipe.steps, recipe.epochs) == (50, None)
+
+
 def test_another_architecture_begins_without_the_arguments_of_the_first() -> None:
     recipe = read_recipe("quick", {"architecture": "fcn8s", "arguments": {"padding": "same"}})
 
@@ -46,7 +52,15 @@ def test_another_architecture_begins_without_the_arguments_of_the_first() -> Non
         ({"lr": 0}, "lr = 0: "),
         ({"colour": 1}, "unknown field 'colour'"),
         ({"train": []}, "train"),
-        ({"optimizer": "adam"}, "optimizer = 'adam'"),
+        ({"optimizer": "lion"}, "optimizer = 'lion'"),
+        ({"crop": 16}, "crop 16 px is neither 0 nor 32 or more"),
+        ({"epochs": 3, "steps": 9}, "either epochs or steps"),
+        ({"accumulate": 99}, "accumulate 99 is above batch_size 16"),
+        ({"loss": {"hinge": 1.0}}, "unknown loss 'hinge', known are .*cross_entropy"),
+        ({"loss": {"cross_entropy": 0}}, "every weight is 0"),
+        ({"train_weights": [1, 2]}, "2 train_weights do not fit 1 datasets"),
+        ({"init_from": "a", "encoder_weights": "b"}, "exclude each other"),
+        ({"head_from_classifier": True}, "head_from_classifier needs encoder_weights"),
         ({"size": {"side": 3}}, r"size\.side = 3"),
         ({"input": {"mean": [0.5]}}, "mean and std need 3 values"),
         ({"scale_min": 3.0}, r"scale_min 3\.0 is above scale_max 1\.25"),
