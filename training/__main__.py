@@ -1,4 +1,4 @@
-"""Train, evaluate and look at data from the command line: ``segtrain fit``, ``evaluate`` and ``data``."""
+"""Train, evaluate and look at data from the command line: ``segtrain fit``, ``evaluate``, ``report`` and ``data``."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from training.inference import Inference
 from training.loop import fit
 from training.processes import joined
 from training.recipe import Recipe, read_recipe
+from training.report import CARD, write_report
 from training.scores import score_table, score_values
 from training.survey import shared_images, survey, survey_lines
 
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _fit(options, words)
             case "evaluate":
                 _evaluate(options)
+            case "report":
+                _report(options)
             case _:
                 _data(options)
     except (TrainingError, BadCheckpoint) as error:
@@ -97,6 +100,11 @@ def _crf(options: argparse.Namespace) -> Crf | None:
     values = {field.name: getattr(options, f"crf_{field.name}") for field in fields(Crf)}
     given = {name: value for name, value in values.items() if value is not None}
     return Crf(**given) if options.crf or given else None
+
+
+def _report(options: argparse.Namespace) -> None:
+    print(write_report(options.run))
+    print(options.run / CARD)
 
 
 def _data(options: argparse.Namespace) -> None:
@@ -158,6 +166,8 @@ def _parser() -> argparse.ArgumentParser:
     for field in fields(Crf):
         kind, about = type(field.default), f"{field.metadata['about']} ({field.default})"
         views.add_argument(f"--crf-{field.name.replace('_', '-')}", type=kind, metavar="VALUE", help=about)
+    report_parser = commands.add_parser("report", help="show what a run has found, in report.html and card.md")
+    report_parser.add_argument("run", type=Path, help="folder of a finished run")
     data_parser = commands.add_parser("data", help="check a dataset, count its classes and draw a contact sheet")
     data_parser.add_argument("reference", help="dataset, as READER:LIST:PATH, such as voc:train:PATH")
     data_parser.add_argument(

@@ -1,0 +1,1 @@
+"""Test what the report page is made of."""
