@@ -163,9 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     views.add_argument("--tile", type=int, metavar="SIDE", help="in tiles that touch, mirrored at the border")
     views.add_argument("--margin", type=int, default=96, metavar="PIXELS", help="seen around a tile (%(default)s)")
     views.add_argument("--crf", action="store_true", help="refined to the edges of the image by a dense CRF")
-    for field in fields(Crf):
-        kind, about = type(field.default), f"{field.metadata['about']} ({field.default})"
-        views.add_argument(f"--crf-{field.name.replace('_', '-')}", type=kind, metavar="VALUE", help=about)
+    _add_crf_options(views)
     report_parser = commands.add_parser("report", help="show what a run has found, in report.html and card.md")
     report_parser.add_argument("run", type=Path, help="folder of a finished run")
     data_parser = commands.add_parser("data", help="check a dataset, count its classes and draw a contact sheet")
@@ -176,6 +174,12 @@ def _parser() -> argparse.ArgumentParser:
     data_parser.add_argument("--sheet", type=Path, default=Path("contact-sheet.png"), help="picture (%(default)s)")
     data_parser.add_argument("--download", action="store_true", help=f"fetch it first ({', '.join(DOWNLOADS)})")
     return parser
+
+
+def _add_crf_options(group: argparse._ArgumentGroup) -> None:
+    for field in fields(Crf):
+        kind, about = type(field.default), f"{field.metadata['about']} ({field.default})"
+        group.add_argument(f"--crf-{field.name.replace('_', '-')}", type=kind, metavar="VALUE", help=about)
 
 
 def _is_table(annotation: object) -> bool:
