@@ -27,7 +27,8 @@ from training.inference import Inference
 from training.loop import fit
 from training.processes import joined
 from training.recipe import Recipe, read_recipe
-from training.report import CARD, write_report
+from training.report import write_report
+from training.run_folder import CARD
 from training.scores import score_table, score_values
 from training.survey import shared_images, survey, survey_lines
 

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from training.environment import hide_homes
-from training.findings import LAST, Findings
+from training.findings import Findings
 from training.report_page.tables import duration, number
+from training.run_folder import LAST
 
 NUM_WORST = 5
 

@@ -21,11 +21,8 @@ from training.extremes import Extremes
 from training.inference import Inference
 from training.provenance import dataset_record
 from training.recipe import Recipe, read_recipe
+from training.run_folder import BEST, LAST, METRICS, RECIPE
 
-LAST = f"checkpoint-last{checkpoint.SUFFIX}"
-BEST = f"checkpoint-best{checkpoint.SUFFIX}"
-METRICS = "metrics.csv"
-RECIPE = "recipe.toml"
 NUM_EXTREMES = 6
 COLUMNS = (
     "epoch", "loss", "lr", "val_miou", "val_pixel_accuracy", "gradient", "images_per_second", "waited", "seconds"
@@ -96,7 +93,7 @@ def examine_run(run: Path) -> Findings:
         best=best,
         rows=rows,
         val=val,
-        val_name=recipe.val_name or f"{val.name} {val.split}",
+        val_name=recipe.shown_val,
         found=found,
         extremes=extremes,
         environment=environment(),

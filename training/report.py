@@ -8,9 +8,7 @@ from model_zoo.atomic import write_atomically
 from training.card_page import write_card
 from training.findings import examine_run
 from training.report_page import draw_page
-
-REPORT = "report.html"
-CARD = "card.md"
+from training.run_folder import CARD, REPORT
 
 
 def write_report(run: Path) -> Path:

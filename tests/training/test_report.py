@@ -9,11 +9,11 @@ from training.__main__ import BAD_INPUT, main
 from training.datasets import open_dataset
 from training.errors import TrainingError
 from training.evaluate import Assessment, assess
-from training.findings import BEST, LAST, METRICS, RECIPE
 from training.inference import Inference
 from training.recipe import read_recipe
-from training.report import CARD, REPORT, write_report
+from training.report import write_report
 from training.report_page.tables import DASH
+from training.run_folder import BEST, CARD, LAST, METRICS, RECIPE, REPORT
 
 
 @pytest.fixture(scope="module")
