@@ -3,7 +3,7 @@
 The energy is that of Krähenbühl, Koltun 2011, https://arxiv.org/abs/1210.5644: unary potentials from a network, and
 Potts potentials weighted by an appearance and a smoothness kernel, each normalised symmetrically as in the authors' own
 code. Kernels end at the border of a window around each pixel, as in Teichmann, Cipolla 2018,
-https://arxiv.org/abs/1805.04777, so that a message is a local sum.
+https://arxiv.org/abs/1805.04777, so that a message is a local sum. A dilated window reaches as far at less cost.
 
 Letters: C classes, h and w height and width.
 """
@@ -35,18 +35,21 @@ class Crf:
     """
 
     iterations: int = field(default=5, metadata={"about": "steps of mean field"})
-    window: int = field(default=11, metadata={"about": "side of the squares in which pixels know each other"})
-    appearance: float = field(default=10.0, metadata={"about": "weight of being alike and near"})
+    window: int = field(default=11, metadata={"about": "neighbours along each side of the square that a pixel knows"})
+    dilation: int = field(default=6, metadata={"about": "pixels from one of these neighbours to the next"})
+    appearance: float = field(default=5.0, metadata={"about": "weight of being alike and near"})
     appearance_xy: float = field(default=80.0, metadata={"about": "its deviation in place"})
-    appearance_rgb: float = field(default=13.0, metadata={"about": "its deviation in colour"})
+    appearance_rgb: float = field(default=5.0, metadata={"about": "its deviation in colour"})
     smoothness: float = field(default=3.0, metadata={"about": "weight of being near"})
     smoothness_xy: float = field(default=3.0, metadata={"about": "its deviation in place"})
 
     def __post_init__(self) -> None:
         if self.iterations < 1:
             raise InvalidOption(f"{self.iterations} iterations of the CRF are below 1")
+        if self.dilation < 1:
+            raise InvalidOption(f"dilation {self.dilation} px of the CRF is below 1")
         if self.window < 3 or self.window % 2 == 0:
-            raise InvalidOption(f"window {self.window} px of the CRF is not odd and at least 3")
+            raise InvalidOption(f"window {self.window} of the CRF is not odd and at least 3")
         for name in ("appearance", "smoothness"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InvalidOption(f"{name} {getattr(self, name)} of the CRF is not a number from 0 on")
@@ -71,7 +74,9 @@ def refine(logits: Tensor, image: Tensor, crf: Crf) -> Tensor:
     """
     height, width = logits.shape[1:]
     rows = max(1, PIXELS_AT_ONCE // width)
-    halo = (crf.iterations + 1) * (crf.window // 2)  # one more than messages travel, for the sums of the kernels
+    halo = (
+        (crf.iterations + 1) * (crf.window // 2) * crf.dilation
+    )  # one more than messages travel, for the sums of the kernels
     bands = []
     for top in range(0, height, rows):
         start, end = max(0, top - halo), min(height, top + rows + halo)
@@ -82,7 +87,7 @@ def refine(logits: Tensor, image: Tensor, crf: Crf) -> Tensor:
 
 def mean_field(logits: Tensor, image: Tensor, crf: Crf) -> Tensor:
     """Give what ``refine`` gives, with the kernels of all pixels in memory."""
-    neighbours = list(_neighbours(image.shape[1], image.shape[2], crf.window // 2))
+    neighbours = list(_neighbours(image.shape[1], image.shape[2], crf))
     kernels = _kernels(image.to(logits), neighbours, crf)
     refined = logits
     for _ in range(crf.iterations):
@@ -90,11 +95,12 @@ def mean_field(logits: Tensor, image: Tensor, crf: Crf) -> Tensor:
     return refined
 
 
-def _neighbours(height: int, width: int, reach: int) -> Iterator[_Neighbours]:
+def _neighbours(height: int, width: int, crf: Crf) -> Iterator[_Neighbours]:
     """Give one of each two opposite offsets: what is below, or on the right in the same row."""
-    for down in range(min(reach, height - 1) + 1):
-        for right in range(-min(reach, width - 1), min(reach, width - 1) + 1):
-            if (down, right) > (0, 0):
+    step, reach = crf.dilation, crf.window // 2 * crf.dilation
+    for down in range(0, min(reach + 1, height), step):
+        for right in range(-reach, reach + 1, step):
+            if (down, right) > (0, 0) and abs(right) < width:
                 here = (..., slice(0, height - down), slice(max(0, -right), width - max(0, right)))
                 there = (..., slice(down, height), slice(max(0, right), width - max(0, -right)))
                 yield _Neighbours(here, there, down**2 + right**2)

@@ -18,7 +18,7 @@ def brute_force(logits: np.ndarray, image: np.ndarray, crf: Crf) -> np.ndarray:
     apart = place[:, None] - place[None]
     distance = (apart**2).sum(-1)
     difference = ((colour[:, None] - colour[None]) ** 2).sum(-1)
-    known = np.abs(apart).max(-1) <= crf.window // 2
+    known = (np.abs(apart).max(-1) <= crf.window // 2 * crf.dilation) & (apart % crf.dilation == 0).all(-1)
 
     def normalised(kernel: np.ndarray) -> np.ndarray:
         sums = (kernel * known).sum(1)
@@ -50,12 +50,14 @@ def toy(height: int = 8, width: int = 8, *, seed: int = 0) -> tuple[Tensor, Tens
     return logits, torch.from_numpy(image)
 
 
-@pytest.mark.parametrize("window", [3, 5, 15, 99])
+@pytest.mark.parametrize(("window", "dilation"), [(3, 1), (5, 1), (15, 1), (99, 1), (3, 2), (5, 3)])
 @pytest.mark.parametrize("iterations", [1, 5])
 @pytest.mark.parametrize("size", [(8, 8), (5, 9), (1, 7), (1, 1)])
-def test_row_20_mean_field_is_that_of_the_paper(window: int, iterations: int, size: tuple[int, int]) -> None:
+def test_row_20_mean_field_is_that_of_the_paper(
+    window: int, dilation: int, iterations: int, size: tuple[int, int]
+) -> None:
     logits, image = toy(*size)
-    crf = Crf(iterations=iterations, window=window, appearance=2.0, appearance_xy=4.0, smoothness_xy=1.5)
+    crf = Crf(iterations, window, dilation, appearance=2.0, appearance_xy=4.0, appearance_rgb=13.0, smoothness_xy=1.5)
 
     refined = refine(logits, image, crf)
 
@@ -68,7 +70,7 @@ def test_row_20_two_pixels_of_one_colour_have_the_answer_that_one_can_write_down
     image = torch.full((3, 1, 2), 90, dtype=torch.uint8)
     close = np.exp(-1 / 2)
 
-    refined = refine(logits, image, Crf(iterations=1, appearance=0, smoothness=3, smoothness_xy=1))
+    refined = refine(logits, image, Crf(iterations=1, dilation=1, appearance=0, smoothness=3, smoothness_xy=1))
 
     told = 3 * close / (1 + close) * logits.softmax(0).flip(2)
     torch.testing.assert_close(refined, logits + told, atol=1e-6, rtol=0)
@@ -106,7 +108,7 @@ def test_row_20_without_weights_the_logits_stay_as_they_are() -> None:
 
 def test_bands_of_a_large_image_join_without_a_seam() -> None:
     logits, image = toy(PIXELS_AT_ONCE // 64, 150)
-    crf = Crf(iterations=2, window=5)
+    crf = Crf(iterations=2, window=5, dilation=2)
 
     refined = refine(logits, image, crf)
 
@@ -115,17 +117,18 @@ def test_bands_of_a_large_image_join_without_a_seam() -> None:
 
 def test_the_smoothness_kernel_does_not_look_at_colours() -> None:
     logits, image = toy()
-    crf = Crf(appearance=0)
+    place, colour = Crf(dilation=1, appearance=0), Crf(dilation=1)
 
-    assert torch.equal(refine(logits, image, crf), refine(logits, image.flip(1), crf))
-    assert not torch.equal(refine(logits, image, Crf()), refine(logits, image.flip(1), Crf()))
+    assert torch.equal(refine(logits, image, place), refine(logits, image.flip(1), place))
+    assert not torch.equal(refine(logits, image, colour), refine(logits, image.flip(1), colour))
 
 
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
+        ({"dilation": 0}, "dilation 0 px of the CRF is below 1"),
         ({"iterations": 0}, "0 iterations of the CRF are below 1"),
-        *(({"window": window}, f"window {window} px of the CRF is not odd") for window in (1, 4, -3)),
+        *(({"window": window}, f"window {window} of the CRF is not odd") for window in (1, 4, -3)),
         *(
             ({name: value}, f"{name} {value} of the CRF is not a number from 0 on")
             for name, value in product(("appearance", "smoothness"), (-1.0, float("nan"), float("inf")))

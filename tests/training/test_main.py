@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from model_zoo import checkpoint
 from tests.training.conftest import TINY_RUN, VocTree
 from training.__main__ import main
+from training.crf import Crf
 
 
 def test_a_checkpoint_scores_what_its_run_said(run_folder: Path, tmp_path: Path) -> None:
@@ -37,13 +39,38 @@ def test_a_checkpoint_scores_what_its_run_said(run_folder: Path, tmp_path: Path)
 
 def test_other_views_of_the_images_give_other_scores(run_folder: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(run_folder / "checkpoint-last.safetensors"), "--data", "shapes:val:4", "--json"]
-    views = [[], ["--flip"], ["--scales", "0.75", "1.25"], ["--window", "64"], ["--tile", "64", "--margin", "16"]]
+    views = [
+        [],
+        ["--flip"],
+        ["--scales", "0.75", "1.25"],
+        ["--window", "64"],
+        ["--tile", "64", "--margin", "16"],
+        ["--crf"],
+    ]
 
     codes = [main([*words, str(tmp_path / str(index)), *view]) for index, view in enumerate(views)]
 
     scores = [json.loads((tmp_path / str(index)).read_text())["calibration_error"] for index in range(len(views))]
     assert codes == [0] * len(views)
     assert len(set(scores)) == len(views)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--crf"], Crf()),
+        (["--crf-window", "5", "--crf-appearance-rgb", "9"], Crf(window=5, appearance_rgb=9.0)),
+    ],
+)
+def test_row_20_scores_say_which_crf_refined_the_logits(
+    run_folder: Path, tmp_path: Path, words: list[str], expected: Crf
+) -> None:
+    checkpoint_file, scores = str(run_folder / "checkpoint-last.safetensors"), tmp_path / "scores.json"
+
+    code = main(["evaluate", checkpoint_file, "--data", "shapes:val:1", "--json", str(scores), *words])
+
+    assert code == 0
+    assert json.loads(scores.read_text())["inference"]["crf"] == asdict(expected)
 
 
 def test_the_table_has_a_line_a_class_and_ends_with_the_mean(
