@@ -37,7 +37,7 @@ class Crf:
     iterations: int = field(default=5, metadata={"about": "steps of mean field"})
     window: int = field(default=11, metadata={"about": "neighbours along each side of the square that a pixel knows"})
     dilation: int = field(default=6, metadata={"about": "pixels from one of these neighbours to the next"})
-    appearance: float = field(default=5.0, metadata={"about": "weight of being alike and near"})
+    appearance: float = field(default=10.0, metadata={"about": "weight of being alike and near"})
     appearance_xy: float = field(default=80.0, metadata={"about": "its deviation in place"})
     appearance_rgb: float = field(default=5.0, metadata={"about": "its deviation in colour"})
     smoothness: float = field(default=3.0, metadata={"about": "weight of being near"})
