@@ -6,6 +6,7 @@ Letters: B batch, C channels, H and W height and width of the crop.
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from tqdm import tqdm  # type: ignore[import-untyped]  # tqdm has no stubs
 
 from model_zoo import checkpoint
 from model_zoo.atomic import write_atomically
@@ -35,7 +37,8 @@ from training.mixing import Mix
 from training.processes import ALONE, Processes
 from training.provenance import training_record
 from training.recipe import Recipe
-from training.run_folder import BEST, LAST, check_space, open_run
+from training.report import write_report
+from training.run_folder import BEST, LAST, REPORT, check_space, open_run
 from training.schedule import learning_rate_factor, make_optimizer, set_learning_rates
 from training.state import FOLDER, Learner, Progress, bytes_needed, has_state, load_state, save_state
 from training.transforms import Augment, random_key
@@ -51,6 +54,12 @@ class Run:
     val: SegmentationDataset
     record: Training
     processes: Processes = ALONE
+
+    @property
+    def data(self) -> str:
+        """Say which images are learnt from, in one word."""
+        hashes = [dataset.list_sha256 for dataset in self.record.datasets]
+        return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def fit(
@@ -79,17 +88,14 @@ def fit(
     plan = _plan(recipe, train, processes)
     samples = _samples(recipe, spec, train)
     is_resumed = _open(run, learner, overwrite=overwrite)
-    if recipe.check and not is_resumed and processes.is_first:
-        samples.check()
-        _read_all(val)
-    progress = load_state(out / FOLDER, learner) if is_resumed else Progress()
+    if not is_resumed:
+        _check_beforehand(run, network, samples)
+    progress = load_state(out / FOLDER, learner, data=run.data) if is_resumed else Progress()
     plan.first_step = progress.step
 
     forward = _forward(network, recipe, processes)
     dead = DeadBranches(network, first_step=progress.step)
     with Journal(out, plan, progress, processes) as journal:
-        if not is_resumed and (warning := starve_warning(network, recipe, processes)):
-            journal.tell(f"warning: {warning}")
         batches = training_batches(
             samples, plan, workers=recipe.workers, color=mean_color(spec.input), pin=recipe.device == "cuda"
         )
@@ -101,11 +107,9 @@ def fit(
             learner.optimizer.zero_grad()
             loss = find_gradients(forward, batch, run)
             gradient = clip_gradients(network, recipe.clip_norm)
-            if not math.isfinite(loss) or not math.isfinite(gradient):
-                raise NonFiniteLoss(
-                    f"loss is {loss}, its gradient {gradient} in epoch {1 + step // plan.steps_per_epoch}, "
-                    f"step {step}: images {', '.join(batch.ids)}"
-                )
+            if not math.isfinite(loss + gradient):
+                where = f"in epoch {1 + step // plan.steps_per_epoch}, step {step}"
+                raise NonFiniteLoss(f"loss is {loss}, its gradient {gradient} {where}: images {', '.join(batch.ids)}")
             for layer in dead.update():
                 journal.tell(f"warning: no gradient has reached {layer} yet, it does not learn")
             learner.optimizer.step()
@@ -121,7 +125,9 @@ def fit(
                     is_due = True
                 journal.epoch_done(lr=recipe.lr * factor, scores=scores)
             if is_due and processes.is_first:
-                save_state(out / FOLDER, learner, progress)
+                save_state(out / FOLDER, learner, progress, data=run.data)
+    if recipe.report and processes.is_first and not (out / REPORT).is_file():
+        write_report(out)
     return progress.scores
 
 
@@ -244,9 +250,16 @@ def _open(run: Run, learner: Learner, *, overwrite: bool) -> bool:
     return has_state(run.out / FOLDER)
 
 
-def _read_all(dataset: SegmentationDataset) -> None:
-    for index in range(len(dataset)):
-        dataset[index]
+def _check_beforehand(run: Run, network: nn.Module, samples: TrainingSamples) -> None:
+    """Read every sample once, so that a run does not end where it could have been known not to begin."""
+    if not run.processes.is_first:
+        return
+    if warning := starve_warning(network, run.recipe, run.processes):
+        tqdm.write(f"warning: {warning}")
+    if run.recipe.check:
+        samples.check()
+        for index in tqdm(range(len(run.val)), desc="read images", leave=False, disable=None):
+            run.val[index]
 
 
 def _shared_labels(datasets: Sequence[SegmentationDataset]) -> LabelSpace:

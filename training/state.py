@@ -71,8 +71,10 @@ class Learner:
     average: nn.Module | None = None
 
 
-def save_state(folder: Path, learner: Learner, progress: Progress) -> None:
+def save_state(folder: Path, learner: Learner, progress: Progress, *, data: str) -> None:
     """Write the state of a run into a file named by its step, whole or not at all, and drop the oldest.
+
+    ``data`` says which images are learnt from.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full; older states are as they were.
@@ -82,6 +84,7 @@ def save_state(folder: Path, learner: Learner, progress: Progress) -> None:
         "average": learner.average.state_dict() if learner.average is not None else None,
         "optimizer": learner.optimizer.state_dict(),
         "progress": asdict(progress),
+        "data": data,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -104,11 +107,11 @@ def has_state(folder: Path) -> bool:
     return bool(_states(folder))
 
 
-def load_state(folder: Path, learner: Learner) -> Progress:
+def load_state(folder: Path, learner: Learner, *, data: str) -> Progress:
     """Put the newest state that can be read into the learner, and say how far it had come.
 
     Raises:
-        DamagedState: there are states, but none can be read, or it is of another network.
+        DamagedState: there are states, but none can be read, or it is of other images or of another network.
     """
     paths = _states(folder)
     for path in reversed(paths):
@@ -117,6 +120,8 @@ def load_state(folder: Path, learner: Learner) -> Progress:
             progress = Progress(**content["progress"])
         except DAMAGE:
             continue
+        if content.get("data") != data:
+            raise DamagedState(f"{path} has learnt from other images than the lists have now; say --overwrite")
         try:
             learner.network.load_state_dict(content["network"])
             learner.optimizer.load_state_dict(content["optimizer"])

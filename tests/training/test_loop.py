@@ -52,6 +52,7 @@ def test_a_run_leaves_what_people_and_machines_need(run_folder: Path) -> None:
 
     assert names == {
         "recipe.toml", "metrics.csv", "checkpoint-last.safetensors", "checkpoint-best.safetensors", "state", "events",
+        "report.html", "card.md",
     }  # fmt: skip
 
 

@@ -25,8 +25,8 @@ def test_trap_54_what_is_saved_comes_back_bit_by_bit(tmp_path: Path) -> None:
     progress = Progress(step=7, num_rows=2, seconds=3.25, loss_sum=0.1)
     progress.note(scores)
 
-    save_state(tmp_path / "state", before, progress)
-    found = load_state(tmp_path / "state", after)
+    save_state(tmp_path / "state", before, progress, data="d")
+    found = load_state(tmp_path / "state", after, data="d")
 
     assert (found.step, found.num_rows, found.seconds, found.loss_sum) == (7, 2, 3.25, 0.1)
     assert found.best_iou == scores.mean_iou
@@ -43,18 +43,18 @@ def test_trap_54_what_is_saved_comes_back_bit_by_bit(tmp_path: Path) -> None:
 
 def test_the_two_newest_states_are_kept(tmp_path: Path) -> None:
     for step in (9, 10, 100):
-        save_state(tmp_path, learner(), Progress(step=step))
+        save_state(tmp_path, learner(), Progress(step=step), data="d")
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000010.pt", "step-000000100.pt"]
 
 
 def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
-    save_state(tmp_path, learner(), Progress(step=1))
-    save_state(tmp_path, learner(), Progress(step=2))
+    save_state(tmp_path, learner(), Progress(step=1), data="d")
+    save_state(tmp_path, learner(), Progress(step=2), data="d")
     newest = tmp_path / "step-000000002.pt"
     newest.write_bytes(newest.read_bytes()[:1000])
 
-    assert load_state(tmp_path, learner()).step == 1
+    assert load_state(tmp_path, learner(), data="d").step == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04"])
@@ -62,7 +62,7 @@ def test_states_that_cannot_be_read_are_told_by_name(tmp_path: Path, content: by
     (tmp_path / "step-000000001.pt").write_bytes(content)
 
     with pytest.raises(DamagedState, match=r"step-000000001\.pt cannot be read"):
-        load_state(tmp_path, learner())
+        load_state(tmp_path, learner(), data="d")
 
 
 def test_trap_55_a_state_with_code_in_it_is_not_executed(tmp_path: Path) -> None:
@@ -73,26 +73,33 @@ def test_trap_55_a_state_with_code_in_it_is_not_executed(tmp_path: Path) -> None
     torch.save({"network": Bomb()}, tmp_path / "step-000000001.pt")
 
     with pytest.raises(DamagedState):
-        load_state(tmp_path, learner())
+        load_state(tmp_path, learner(), data="d")
 
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
-    save_state(tmp_path, learner(), Progress(step=1))
+    save_state(tmp_path, learner(), Progress(step=1), data="d")
     other = nn.Linear(1, 1)
 
     with pytest.raises(DamagedState, match="is not of this network"):
-        load_state(tmp_path, Learner(other, torch.optim.SGD(other.parameters())))
+        load_state(tmp_path, Learner(other, torch.optim.SGD(other.parameters())), data="d")
+
+
+def test_a_state_of_other_images_is_refused(tmp_path: Path) -> None:
+    save_state(tmp_path, learner(), Progress(step=1), data="d")
+
+    with pytest.raises(DamagedState, match="has learnt from other images"):
+        load_state(tmp_path, learner(), data="e")
 
 
 def test_a_state_that_cannot_be_written_leaves_the_others_alone(tmp_path: Path) -> None:
-    save_state(tmp_path, learner(), Progress(step=1))
+    save_state(tmp_path, learner(), Progress(step=1), data="d")
     (tmp_path / "step-000000002.pt").mkdir()
     (tmp_path / "step-000000002.pt" / "file").touch()
 
     with pytest.raises(OSError, match="directory"):
-        save_state(tmp_path, learner(), Progress(step=2))
+        save_state(tmp_path, learner(), Progress(step=2), data="d")
 
     (tmp_path / "step-000000002.pt" / "file").unlink()
     (tmp_path / "step-000000002.pt").rmdir()
@@ -106,7 +113,7 @@ def test_what_a_run_needs_is_at_least_what_its_states_take(tmp_path: Path) -> No
     optimizer.step()
     one = Learner(network, optimizer)
     for step in (1, 2):
-        save_state(tmp_path, one, Progress(step=step))
+        save_state(tmp_path, one, Progress(step=step), data="d")
 
     taken = sum(path.stat().st_size for path in tmp_path.iterdir())
 
