@@ -25,6 +25,7 @@ from training.errors import InvalidDataset, InvalidOption, InvalidRecipe, Leakin
 from training.evaluate import assess
 from training.inference import Inference
 from training.loop import fit
+from training.precision import determinism
 from training.processes import joined
 from training.recipe import Recipe, read_recipe
 from training.report import write_report
@@ -68,7 +69,7 @@ def _fit(options: argparse.Namespace, words: Sequence[str]) -> None:
             changes[field] = dict(_read_entry(field, text) for text in value)
     recipe = read_recipe(options.recipe, changes)
     command = shlex.join(["segtrain", *words])
-    with joined(recipe.device) as processes:
+    with joined(recipe.device) as processes, determinism(is_wanted=recipe.deterministic):
         scores = fit(recipe, options.out, command=command, overwrite=options.overwrite, processes=processes)
         if processes.is_first:
             print(f"{options.out}: last mIoU {scores.mean_iou:.4f}, pixel accuracy {scores.pixel_accuracy:.4f}")

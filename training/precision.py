@@ -1,12 +1,29 @@
-"""Keep in float32 what lower precision would slow down."""
+"""Choose how numbers are computed: what stays in float32, and whether results must repeat to the bit."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+
+@contextmanager
+def determinism(*, is_wanted: bool) -> Iterator[None]:
+    """Let torch use only operations that give the same bits every time, if that is wanted.
+
+    On CPUs all that networks here need does so anyway. On GPUs it is slower, and torch raises RuntimeError where an
+    operation has no such form, or where CUBLAS_WORKSPACE_CONFIG is not set as it then says.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(is_wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 class _Forward(Protocol):

@@ -119,6 +119,7 @@ class Recipe(Frozen):
     accumulate: Count = Field(default=1, description="parts of a batch that go through the network one by one")
     seed: int = Field(default=0, ge=0, lt=2**31, description="seed of all random numbers")
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the network's arithmetic")
+    deterministic: bool = Field(default=False, description="the same bits every time on a GPU, too, if slower")
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the network learns")
     sync_norms: bool = Field(default=True, description="on several GPUs, batch norm over the images of all")
     compile: bool = Field(default=False, description="compile the network with torch.compile")

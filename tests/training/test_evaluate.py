@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from model_zoo.architectures import build
 from model_zoo.spec import ModelSpec, Prediction, SizeRule
 from training.datasets import LabelSpace, Sample
 from training.datasets.shapes import SHAPES_LABELS, Shapes
@@ -67,6 +68,16 @@ def test_trap_19_and_50_every_image_is_read_once_in_order() -> None:
     evaluate(AlwaysClass(0), make_spec(), dataset)
 
     assert dataset.read == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_trap_23_an_evaluation_draws_no_random_number_and_is_the_same_every_time() -> None:
+    network = build("unet", 4, {"base_channels": 4, "drop_rate": 0.5}).eval()
+    dataset, before = Shapes(Path("3"), "val"), torch.get_rng_state()
+
+    first, second = (evaluate(network, make_spec(), dataset) for _ in range(2))
+
+    assert torch.equal(first.counts, second.counts)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_trap_49_masks_are_compared_at_the_images_own_size() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
 from model_zoo import checkpoint
 from model_zoo.backbones import build_encoder
@@ -104,7 +105,7 @@ def test_trap_50_last_and_best_are_both_scored_on_all_validation_images(run_fold
     assert (best.dataset, best.num_images, best.resolution) == ("shapes val", 10, "original")
 
 
-def test_the_same_recipe_gives_the_same_weights(tmp_path: Path) -> None:
+def test_trap_53_the_same_recipe_gives_the_same_weights_to_the_bit(tmp_path: Path) -> None:
     recipe = one_step(dtype="float16", precision="bfloat16")
 
     fit(recipe, tmp_path / "one")
@@ -302,10 +303,13 @@ def test_row_8_a_dead_branch_is_warned_of_by_its_layers(tmp_path: Path, capsys: 
     assert "reached score yet" in out
 
 
-def test_a_compiled_network_trains_and_is_saved_under_its_own_names(tmp_path: Path) -> None:
-    pytest.importorskip("torch._inductor")
-    fit(one_step(compile=True, report=False), tmp_path)
+def test_trap_45_a_network_is_compiled_once_whatever_sizes_are_validated_on(tmp_path: Path) -> None:
+    torch.compiler.reset()
+    counters["stats"].clear()
 
+    fit(one_step(compile=True, report=False, val="shapes:val:5", epochs=2), tmp_path)
+
+    assert counters["stats"]["unique_graphs"] == 1
     assert checkpoint.verify(tmp_path / "checkpoint-last.safetensors")
 
 

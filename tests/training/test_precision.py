@@ -3,7 +3,7 @@ import copy
 import torch
 from torch import nn
 
-from training.precision import keep_depthwise_float32
+from training.precision import determinism, keep_depthwise_float32
 
 
 def make_network() -> nn.Sequential:
@@ -45,3 +45,13 @@ def test_a_copy_uses_its_own_weights() -> None:
 
     assert torch.equal(network(x), before)
     assert not torch.equal(copied(x), before)
+
+
+def test_trap_53_deterministic_operations_are_asked_for_and_no_longer_than_wanted() -> None:
+    found = []
+    for is_wanted in (True, False):
+        with determinism(is_wanted=is_wanted):
+            found.append(torch.are_deterministic_algorithms_enabled())
+
+    assert found == [True, False]
+    assert not torch.are_deterministic_algorithms_enabled()

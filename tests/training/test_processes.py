@@ -121,6 +121,17 @@ def test_a_run_of_two_processes_is_resumed_by_two(pair: tuple[Path, Path], tmp_p
     assert losses(tmp_path / "run") == pytest.approx(losses(pair[0]), rel=1e-5)
 
 
+def test_trap_46_on_cpus_every_process_counts_its_own_images_for_batch_norm(tmp_path: Path) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
+
+    shared = Processes(0, 2).share(network, sync_norms=True)
+    shared(torch.ones(2, 1, 2, 2)).sum().backward()
+    torch.distributed.destroy_process_group()
+
+    assert [type(module).__name__ for module in shared.modules()][-1] == "BatchNorm2d"
+
+
 def test_alone_nothing_is_shared() -> None:
     network = torch.nn.Linear(1, 1)
 
