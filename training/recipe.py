@@ -100,6 +100,7 @@ class Recipe(Frozen):
     optimizer: Literal["sgd", "adam", "adamw"] = Field(default="adamw", description="sgd, adam or adamw")
     lr: Positive = Field(description="learning rate")
     encoder_lr: Positive | None = Field(default=None, description="learning rate of the encoder, if another")
+    auxiliary_lr: Positive | None = Field(default=None, description="learning rate of auxiliary heads, if another")
     bias_lr_factor: Positive = Field(default=1.0, description="how much faster biases of convolutions learn")
     momentum: Share = Field(default=0.9, description="momentum of sgd")
     weight_decay: float = Field(default=0.0, ge=0, description="decay of weights")

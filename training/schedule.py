@@ -65,13 +65,16 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> Iterator[dict[str, Any]]:
-    """Split the weights by rate and decay: encoder or not, bias of a convolution or not, decaying or not.
+    """Split the weights by rate and decay: in which part, bias of a convolution or not, decaying or not.
 
     Vectors, which are biases and norms, do not decay unless the recipe says ``decay = "all"``; transposed convolutions
     never do: it would fade their bilinear interpolation.
     """
-    encoder = getattr(network, "encoder", None)
-    in_encoder = _ids(encoder.parameters()) if isinstance(encoder, nn.Module) else set()
+    rates = {}
+    for part, rate in (("encoder", recipe.encoder_lr), ("auxiliary", recipe.auxiliary_lr)):
+        module = getattr(network, part, None)
+        if rate is not None and isinstance(module, nn.Module):
+            rates.update(dict.fromkeys(_ids(module.parameters()), rate))
     mixing = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
     biases = _ids(module.bias for module in mixing if module.bias is not None)
     transposed = _ids(module.weight for module in mixing if isinstance(module, nn.ConvTranspose2d))
@@ -79,8 +82,7 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> Iterator[dict[str, A
     for weight in network.parameters():
         if not weight.requires_grad:
             continue
-        rate = recipe.encoder_lr if id(weight) in in_encoder and recipe.encoder_lr is not None else recipe.lr
-        rate *= recipe.bias_lr_factor if id(weight) in biases else 1.0
+        rate = rates.get(id(weight), recipe.lr) * (recipe.bias_lr_factor if id(weight) in biases else 1.0)
         decays = (weight.ndim > 1 or recipe.decay == "all") and id(weight) not in transposed
         split.setdefault((rate, recipe.weight_decay if decays else 0.0), []).append(weight)
     for (rate, decay), weights in split.items():

@@ -117,6 +117,17 @@ def test_one_cycle_is_torchs() -> None:
     assert [learning_rate_factor(step, 101, recipe) for step in range(100)] == pytest.approx(found)
 
 
+def test_auxiliary_heads_learn_at_their_own_rate() -> None:
+    net = Net()
+    net.add_module("auxiliary", nn.Linear(1, 1))
+
+    groups = list(parameter_groups(net, quick(lr=0.1, auxiliary_lr=1.0, encoder_lr=0.01)))
+
+    rates = {id(weight): group["lr"] for group in groups for weight in group["params"]}
+    assert {rates[id(weight)] for name, weight in net.named_parameters() if name.startswith("auxiliary")} == {1.0}
+    assert rates[id(net.head.weight)] == 0.1
+
+
 def test_trap_41_biases_learn_at_twice_the_rate_and_do_not_decay() -> None:
     net = Net()
 
