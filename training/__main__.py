@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from model_zoo import checkpoint
 from model_zoo.atomic import write_atomically
 from model_zoo.checkpoint import BadCheckpoint
+from training.allocator import keep_freed_memory
 from training.contact_sheet import draw_contact_sheet
 from training.crf import Crf
 from training.datasets import Reference, open_dataset
@@ -69,6 +70,7 @@ def _fit(options: argparse.Namespace, words: Sequence[str]) -> None:
             changes[field] = dict(_read_entry(field, text) for text in value)
     recipe = read_recipe(options.recipe, changes)
     command = shlex.join(["segtrain", *words])
+    keep_freed_memory()
     with joined(recipe.device) as processes, determinism(is_wanted=recipe.deterministic):
         scores = fit(recipe, options.out, command=command, overwrite=options.overwrite, processes=processes)
         if processes.is_first:
