@@ -9,7 +9,7 @@ The plain loop does what the reference does by default: decodes every file each 
 normalised float32 from its workers, NCHW, float32 arithmetic, ``cross_entropy`` on logits, ``loss.item()`` every step.
 The reference asks for 16 workers; here several small numbers are tried, and the fastest is what others are compared to.
 Its network in channels_last and in lower precision, which the reference does not have on CPUs, tells how much these
-alone give. ``segtrain`` runs ``fit`` itself, and its rates are those of ``metrics.csv``: cache on, but in one row.
+alone give. ``segtrain`` runs ``fit`` itself, as its command does, and its rates are those of ``metrics.csv``: cache on, but in one row.
 
 Every row of every round is a process of its own, one after the other, under OMP_WAIT_POLICY=PASSIVE. The first pass
 over the images is not counted, nor is what comes before it (reading the cache among it) or after (validation). The
@@ -40,6 +40,7 @@ from benchmarks.pictures import lay_out
 from benchmarks.plain_loop import LR, MOMENTUM, POWER, WEIGHT_DECAY, PlainSamples, plain_loop
 from model_zoo.architectures import build
 from model_zoo.labels import VOC_CLASSES
+from training.allocator import keep_freed_memory
 from training.environment import environment
 from training.loop import fit
 from training.processes import joined
@@ -160,6 +161,7 @@ def time_fit(row: Row, options: argparse.Namespace, device: str) -> Speed:
         "save_every": 10**9,
         "report": False,
     })  # fmt: skip
+    keep_freed_memory()  # as segtrain fit does
     with tempfile.TemporaryDirectory() as out, joined(recipe.device) as processes:
         fit(recipe, Path(out), processes=processes)
         with (Path(out) / METRICS).open(encoding="utf-8") as file:
