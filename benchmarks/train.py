@@ -9,7 +9,8 @@ The plain loop does what the reference does by default: decodes every file each 
 normalised float32 from its workers, NCHW, float32 arithmetic, ``cross_entropy`` on logits, ``loss.item()`` every step.
 The reference asks for 16 workers; here several small numbers are tried, and the fastest is what others are compared to.
 Its network in channels_last and in lower precision, which the reference does not have on CPUs, tells how much these
-alone give. ``segtrain`` runs ``fit`` itself, as its command does, and its rates are those of ``metrics.csv``: cache on, but in one row.
+alone give. ``segtrain`` runs ``fit`` itself, as its command does, and its rates are those of ``metrics.csv``: cache on,
+but in one row.
 
 Every row of every round is a process of its own, one after the other, under OMP_WAIT_POLICY=PASSIVE. The first pass
 over the images is not counted, nor is what comes before it (reading the cache among it) or after (validation). The
