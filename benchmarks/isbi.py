@@ -31,17 +31,23 @@ TILE = 256
 MARGIN = 96
 THRESHOLDS = tuple(tenths / 10 for tenths in range(1, 10))
 GAP = 8
-LARGEST_SHOWN = 1e-5
+WHITE = 1e-5
+"""The difference of logits that is drawn white."""
+SHOWN_WIDTH = 1200
 TILE_COLOR = (255, 80, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Hold what was found in a slice; ``cell`` is the probability of cell and ``difference`` that of logits."""
+    """Hold what was found in a slice, by pixel: how probable cell is, and how far logits of tiles are from the whole's.
+
+    ``seams`` is the same without a margin around the tiles.
+    """
 
     sample: Sample
     cell: NDArray[np.float32]
     difference: NDArray[np.float32]
+    seams: NDArray[np.float32]
     matrix: ConfusionMatrix
 
     @property
@@ -72,7 +78,9 @@ def main() -> None:
         total.add(finding.matrix)
         print(f"{finding.sample.id:>5}  {line(finding.matrix, [finding.rand()])}  {finding.difference.max():.1e}")
     largest = max(finding.difference.max() for finding in findings)
+    without = max(finding.seams.max() for finding in findings)
     print(f"  all  {line(total, [finding.rand() for finding in findings])}  {largest:.1e}")
+    print(f"largest difference of tiles without a margin {without:.2f}")
     print(f"pixel accuracy {total.pixel_accuracy:.4f}, mIoU {total.mean_iou:.4f}")
     for threshold in THRESHOLDS:
         print(f"cell above {threshold}: Rand {mean_of(findings, threshold):.4f}")
@@ -85,9 +93,10 @@ def find(network: nn.Module, spec: ModelSpec, sample: Sample) -> Finding:
     """Segment a slice as a whole and in tiles, and compare."""
     whole = infer(network, sample.image, spec, Inference())
     tiled = infer(network, sample.image, spec, Inference(tile=TILE, margin=MARGIN))
+    bare = infer(network, sample.image, spec, Inference(tile=TILE, margin=0))
     matrix = ConfusionMatrix(spec.num_classes)
     matrix.update(torch.from_numpy(sample.target), tiled.argmax(0))
-    return Finding(sample, tiled.softmax(0)[CELL].numpy(), _largest(tiled - whole), matrix)
+    return Finding(sample, tiled.softmax(0)[CELL].numpy(), _largest(tiled - whole), _largest(bare - whole), matrix)
 
 
 def line(matrix: ConfusionMatrix, scores: list[RandScore]) -> str:
@@ -105,32 +114,34 @@ def mean_of(findings: list[Finding], threshold: float) -> float:
 
 
 def draw(finding: Finding) -> Image.Image:
-    """Put the slice beside its truth, and the mask that tiles give beside how far their logits are from the whole."""
-    grey = np.array(finding.sample.image.convert("L"))
-    shown = np.clip(finding.difference / LARGEST_SHOWN, 0, 1) * 255
-    mask = np.where(finding.cell > 0.5, 255, 0)
+    """Put the slice, its truth and the probability above the mask and the differences, with margin and without."""
     panels = [
-        with_tiles(grey),
-        Image.fromarray(np.where(finding.inside, 255, 0).astype(np.uint8)).convert("RGB"),
-        with_tiles(mask.astype(np.uint8)),
-        with_tiles(shown.astype(np.uint8)),
+        Image.fromarray(pixels.astype(np.uint8)).convert("RGB")
+        for pixels in (
+            np.array(finding.sample.image.convert("L")),
+            255 * finding.inside,
+            255 * finding.cell,
+            255 * (finding.cell > 0.5),
+            255 * np.clip(finding.difference / WHITE, 0, 1),
+            255 * np.clip(finding.seams / WHITE, 0, 1),
+        )
     ]
     width, height = panels[0].size
-    sheet = Image.new("RGB", (2 * width + GAP, 2 * height + GAP), "white")
+    sheet = Image.new("RGB", (3 * width + 2 * GAP, 2 * height + GAP), "white")
     for number, panel in enumerate(panels):
-        row, column = divmod(number, 2)
+        row, column = divmod(number, 3)
+        if row:
+            draw_tiles(panel)
         sheet.paste(panel, (column * (width + GAP), row * (height + GAP)))
-    return sheet.quantize(64, dither=Image.Dither.NONE)
+    return sheet.resize((SHOWN_WIDTH, SHOWN_WIDTH * sheet.height // sheet.width), Image.Resampling.LANCZOS).quantize(64)
 
 
-def with_tiles(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Draw the borders of the tiles on a grey picture ``[H, W]``."""
-    picture = Image.fromarray(pixels).convert("RGB")
+def draw_tiles(picture: Image.Image) -> None:
+    """Draw where tiles touch."""
     pen = ImageDraw.Draw(picture)
     for place in range(TILE, max(picture.size), TILE):
         pen.line([(place, 0), (place, picture.height)], fill=TILE_COLOR)
         pen.line([(0, place), (picture.width, place)], fill=TILE_COLOR)
-    return picture
 
 
 def _largest(difference: Tensor) -> NDArray[np.float32]:
