@@ -177,16 +177,23 @@ class Recipe(Frozen):
         return Augmentation(**{field.name: getattr(self, field.name) for field in fields(Augmentation)})
 
     def spec(self, labels: LabelSpace) -> ModelSpec:
-        """Say what the network will be, for these labels."""
-        return ModelSpec(
-            architecture=self.architecture,
-            arguments=self.arguments,
-            classes=labels.classes,
-            palette=labels.palette,
-            label_space=labels.name,
-            input=self.input,
-            size=self.size,
-        )
+        """Say what the network will be, for these labels.
+
+        Raises:
+            InvalidRecipe: a checkpoint could not hold it.
+        """
+        try:
+            return ModelSpec(
+                architecture=self.architecture,
+                arguments=self.arguments,
+                classes=labels.classes,
+                palette=labels.palette,
+                label_space=labels.name,
+                input=self.input,
+                size=self.size,
+            )
+        except ValidationError as error:
+            raise InvalidRecipe(f"recipe {self.name}: {_first_complaint(error)}") from error
 
     def settings(self) -> dict[str, Setting]:
         """Give the choices that a checkpoint records, but those that its spec and card have anyway."""

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from training.datasets import LabelSpace
 from training.errors import InvalidRecipe
 from training.recipe import RECIPES, read_recipe
 from training.transforms import Augmentation
@@ -77,6 +78,15 @@ def test_another_architecture_begins_without_the_arguments_of_the_first() -> Non
 def test_a_wrong_field_is_refused_in_one_line_that_names_it(changes: dict[str, object], complaint: str) -> None:
     with pytest.raises(InvalidRecipe, match=complaint) as caught:
         read_recipe("quick", changes)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_spec_that_cannot_be_made_is_refused_in_one_line() -> None:
+    recipe = read_recipe("quick", {"architecture": "my net"})
+
+    with pytest.raises(InvalidRecipe, match=r"recipe quick-shapes: architecture = 'my net': ") as caught:
+        recipe.spec(LabelSpace("toy", ("sky", "bird"), ((0, 0, 0), (9, 9, 9))))
 
     assert "\n" not in str(caught.value)
 

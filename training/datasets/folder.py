@@ -9,6 +9,8 @@ Either of these, and masks indexed or grey, their pixel values the classes, 255 
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +28,10 @@ ALL = "all"
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 """Formats that keep every pixel's value."""
+
+LONGEST_CLASS_NAME = 200
+LONGEST_NAME = 100
+"""Characters that a checkpoint can hold of either."""
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 Colors = dict[str, tuple[Channel, Channel, Channel]]
@@ -96,9 +102,20 @@ def _read_classes(root: Path) -> LabelSpace:
         raise InvalidDataset(f"{path} names {len(classes)} classes; a dataset has 2 to 255")
     if twice := first_repeated(classes):
         raise InvalidDataset(f"{path} names class {twice!r} twice")
+    lengths = [len(name) for name in classes if not 1 <= len(name) <= LONGEST_CLASS_NAME]
+    if lengths:
+        raise InvalidDataset(
+            f"{path} has a class name of {lengths[0]} characters; 1 to {LONGEST_CLASS_NAME} can be used"
+        )
     palette = tuple(colored.values()) if isinstance(colored, dict) else voc_palette(len(classes))
-    return LabelSpace(root.resolve().name, classes, palette)
+    return LabelSpace(_plain(root.resolve().name), classes, palette)
 
 
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _plain(name: str) -> str:
+    """Write a folder's name with the characters that a checkpoint can hold in a name."""
+    letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", letters).lstrip("._-")[:LONGEST_NAME] or "folder"

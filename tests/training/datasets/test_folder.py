@@ -8,6 +8,7 @@ from PIL import Image
 from training.datasets import open_dataset
 from training.datasets.folder import Folder
 from training.errors import InvalidDataset
+from training.recipe import read_recipe
 
 
 def write_pair(folder: Path, name: str, classes: np.ndarray, *, suffix: str = ".jpg", indexed: bool = False) -> None:
@@ -64,6 +65,23 @@ def test_classes_come_in_the_order_of_their_file(tree: Path) -> None:
     assert labels.palette == ((0, 0, 0), (128, 0, 0))
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("my data", "my-data"),
+        ("données", "donnees"),
+        ("-x", "x"),
+        ("數據", "folder"),
+        ("a" * 120, "a" * 100),
+    ],
+)
+def test_a_folder_of_any_name_has_a_label_space_that_a_checkpoint_can_hold(tree: Path, folder: str, name: str) -> None:
+    labels = Folder(tree.rename(tree.with_name(folder)), "all").labels
+
+    assert labels.name == name
+    assert read_recipe("quick", {}).spec(labels).label_space == name
+
+
 def test_classes_may_have_colours(tree: Path) -> None:
     (tree / "classes.txt").unlink()
     (tree / "classes.json").write_text(json.dumps({"soil": [90, 60, 30], "crop": [0, 200, 0]}))
@@ -76,6 +94,8 @@ def test_classes_may_have_colours(tree: Path) -> None:
     [
         ("classes.txt", "only", "names 1 classes; a dataset has 2 to 255"),
         ("classes.txt", "soil\nsoil", "names class 'soil' twice"),
+        ("classes.txt", f"soil\n{'x' * 201}", r"classes\.txt has a class name of 201 characters; 1 to 200 can be used"),
+        ("classes.json", '["soil", ""]', r"classes\.json has a class name of 0 characters; 1 to 200 can be used"),
         ("classes.json", "{", "neither a list of class names"),
         ("classes.json", '{"a": [0, 0, 256], "b": [0, 0, 0]}', "neither a list of class names"),
         ("other.txt", "", "neither classes.txt nor classes.json"),
