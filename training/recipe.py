@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from model_zoo.card import Setting
 from model_zoo.spec import Argument, Frozen, InputRule, ModelSpec, Name, SizeRule
@@ -22,8 +22,9 @@ RECIPES = Path(__file__).parent / "recipes"
 SUFFIX = ".toml"
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Scale = Annotated[float, Field(gt=0, le=16)]
 Count = Annotated[int, Field(ge=1)]
 
 SMALLEST_CROP = 32
@@ -34,6 +35,8 @@ HOW_NOT_WHAT = frozenset({"workers", "cache", "check", "save_every", "report"})
 
 class Recipe(Frozen):
     """Hold every choice of a training run; each field is also an option of ``segtrain fit``."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     name: Name = Field(description="name of the checkpoint")
     description: str = Field(default="", description="one sentence for the checkpoint's card")
@@ -64,8 +67,8 @@ class Recipe(Frozen):
 
     crop: int = Field(default=288, ge=0, le=4096, description="side of the squares to learn from; 0: whole images")
     class_share: float = Field(default=1.0, gt=0, le=1, description="the most of a crop that one class may fill")
-    scale_min: Positive = Field(default=0.5, description="smallest random scale")
-    scale_max: Positive = Field(default=2.0, description="largest random scale")
+    scale_min: Scale = Field(default=0.5, description="smallest random scale")
+    scale_max: Scale = Field(default=2.0, description="largest random scale")
     flip: Share = Field(default=0.5, description="chance of a horizontal flip")
     jitter: Share = Field(default=0.3, description="strength of random brightness, contrast and saturation")
 
@@ -142,6 +145,8 @@ class Recipe(Frozen):
             raise ValueError("say either epochs or steps")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate {self.accumulate} is above batch_size {self.batch_size}")
+        if self.lr_floor and self.schedule == "one_cycle":
+            raise ValueError(f"lr_floor {self.lr_floor} has no meaning for schedule one_cycle")
         return self
 
     @model_validator(mode="after")
@@ -203,9 +208,9 @@ class Recipe(Frozen):
     def to_toml(self) -> str:
         """Write the recipe as a file that reads back as itself."""
         values = self.model_dump(mode="json", exclude_none=True)
-        plain = [f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)]
+        plain = [f"{key} = {_toml(value)}" for key, value in values.items() if not isinstance(value, dict)]
         tables = [
-            f"\n[{key}]\n" + "\n".join(f"{json.dumps(name)} = {json.dumps(entry)}" for name, entry in value.items())
+            f"\n[{key}]\n" + "\n".join(f"{_toml(name)} = {_toml(entry)}" for name, entry in value.items())
             for key, value in values.items()
             if isinstance(value, dict) and value
         ]
@@ -247,8 +252,15 @@ def _read_toml(source: str) -> dict[str, Any]:
         raise InvalidRecipe(f"recipe {source} cannot be read: {error}") from error
 
 
+def _toml(value: object) -> str:
+    """Write a value as JSON that is also TOML, which has no surrogates and takes no bare DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _first_complaint(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+    complaints = error.errors(include_url=False)
+    # an argument of no type has a complaint of each type; of an infinite one, the last alone says what is wrong
+    first = next((complaint for complaint in complaints if complaint["type"] == "finite_number"), complaints[0])
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"unknown field {field!r}"

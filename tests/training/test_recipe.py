@@ -1,11 +1,24 @@
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic.fields import FieldInfo
 
 from training.datasets import LabelSpace
 from training.errors import InvalidRecipe
-from training.recipe import RECIPES, read_recipe
+from training.recipe import RECIPES, Recipe, read_recipe
 from training.transforms import Augmentation
+
+
+def has_floats(field: FieldInfo) -> bool:
+    """Say whether a field holds one number that need not be whole."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    is_table = get_origin(field.annotation) in (tuple, Mapping)
+    return not is_table and any(kind is float or float in get_args(kind) for kind in kinds)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
@@ -25,6 +38,40 @@ def test_quotes_and_line_ends_survive_the_way_through_a_file(tmp_path: Path) -> 
     copy.write_text(recipe.to_toml(), encoding="utf-8")
 
     assert read_recipe(str(copy), {}) == recipe
+
+
+@given(st.text(), st.dictionaries(st.text(), st.text()))
+@example("\x7f \r\n \x00 \N{GRINNING FACE}", {})
+def test_any_text_survives_the_way_through_a_file(
+    tmp_path_factory: pytest.TempPathFactory, text: str, licences: dict[str, str]
+) -> None:
+    recipe = read_recipe("quick", {"description": text, "licences": licences})
+    copy = tmp_path_factory.mktemp("recipe") / "copy.toml"
+
+    copy.write_text(recipe.to_toml(), encoding="utf-8")
+
+    assert read_recipe(str(copy), {}) == recipe
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("field", [name for name, field in Recipe.model_fields.items() if has_floats(field)])
+def test_a_number_that_is_not_finite_is_refused(field: str, value: float) -> None:
+    with pytest.raises(InvalidRecipe, match=rf"{field} = -?(inf|nan): .*(finite|greater|less)"):
+        read_recipe("quick", {field: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"arguments": {"drop_rate": math.inf}}, r"arguments\.drop_rate.* = inf: .*finite"),
+        ({"loss": {"cross_entropy": math.inf}}, r"loss\.cross_entropy = inf: "),
+        ({"input": {"std": [math.nan, 1, 1]}}, r"input\.std\.0 = nan: "),
+        ({"train_weights": [math.nan]}, r"train_weights\.0 = nan: "),
+    ],
+)
+def test_a_number_in_a_table_that_is_not_finite_is_refused(changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(InvalidRecipe, match=complaint):
+        read_recipe("quick", changes)
 
 
 def test_a_change_replaces_a_field_and_adds_to_a_table() -> None:
@@ -65,6 +112,8 @@ def test_another_architecture_begins_without_the_arguments_of_the_first() -> Non
         ({"size": {"side": 3}}, r"size\.side = 3"),
         ({"input": {"mean": [0.5]}}, "mean and std need 3 values"),
         ({"scale_min": 3.0}, r"scale_min 3\.0 is above scale_max 1\.25"),
+        ({"scale_max": 1e9}, r"scale_max = 1000000000\.0: .*less than or equal to 16"),
+        ({"schedule": "one_cycle", "lr_floor": 0.1}, "lr_floor 0.1 has no meaning for schedule one_cycle"),
         ({"blur": 1.5}, r"blur = 1\.5: "),
         ({"rotate_degrees": 200}, "rotate_degrees = 200: "),
         ({"shift_pixels": 0}, "shift_pixels = 0: "),
