@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +20,36 @@ UNREADABLE = (OSError, EOFError, UnidentifiedImageError, SyntaxError, ValueError
 """What Pillow raises for files that it cannot decode."""
 
 
+@contextmanager
+def open_picture(path: Path, complaint: str) -> Iterator[Image.Image]:
+    """Open a picture while it is read; one that Pillow finds large, but not too large, is read without a warning.
+
+    Raises:
+        InvalidDataset: it cannot be read, which ``complaint`` says, or its pixels are too many or no colours.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                yield picture
+    except Image.DecompressionBombError as error:
+        size_and_limit = str(error).partition(",")[0]
+        raise InvalidDataset(f"{complaint}: {size_and_limit}") from error
+    except UnsupportedMode as error:
+        raise InvalidDataset(f"{path}: {error}") from error
+    except UNREADABLE as error:
+        raise InvalidDataset(complaint) from error
+
+
 def read_image(path: Path) -> Image.Image:
     """Read an image as people see it: upright, 8-bit RGB.
 
     Raises:
         InvalidDataset: it cannot be read, or its pixels are no colours.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return upright_rgb(image)
-    except UnsupportedMode as error:
-        raise InvalidDataset(f"{path}: {error}") from error
-    except UNREADABLE as error:
-        raise InvalidDataset(f"{path} cannot be read as an image") from error
+    with open_picture(path, f"{path} cannot be read as an image") as image:
+        image.load()
+        return upright_rgb(image)
 
 
 def read_pixels(path: Path, *, modes: tuple[str, ...]) -> Target:
@@ -40,12 +58,9 @@ def read_pixels(path: Path, *, modes: tuple[str, ...]) -> Target:
     Raises:
         InvalidDataset: it cannot be read, or is stored in none of these modes.
     """
-    try:
-        with Image.open(path) as mask:
-            mode = mask.mode
-            pixels = np.array(mask)
-    except UNREADABLE as error:
-        raise InvalidDataset(f"{path} cannot be read as a mask") from error
+    with open_picture(path, f"{path} cannot be read as a mask") as mask:
+        mode = mask.mode
+        pixels = np.array(mask)
     if mode not in modes:
         allowed = " or ".join(modes)
         raise InvalidDataset(f"{path} has mode {mode}; a mask here must have mode {allowed}, its values the classes")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.datasets.files import UNREADABLE, check_folder
+from training.datasets.files import check_folder, open_picture
 from training.datasets.pairs import checked_sample
 from training.datasets.sample import LabelSpace, Sample, Target
 from training.errors import InvalidDataset
@@ -101,11 +101,8 @@ def _shared_pages(volume: Path, labels: Path) -> int:
 
 
 def _num_pages(path: Path) -> int:
-    try:
-        with Image.open(path) as stack:
-            return int(getattr(stack, "n_frames", 1))
-    except UNREADABLE as error:
-        raise InvalidDataset(f"{path} cannot be read as a TIFF stack") from error
+    with open_picture(path, f"{path} cannot be read as a TIFF stack") as stack:
+        return int(getattr(stack, "n_frames", 1))
 
 
 def _separate(folder: Path) -> list[Slice]:
@@ -120,13 +117,10 @@ def _separate(folder: Path) -> list[Slice]:
 
 
 def _read_page(path: Path, page: int) -> Target:
-    try:
-        with Image.open(path) as stack:
-            stack.seek(page)
-            mode = stack.mode
-            pixels: Target = np.array(stack.convert("L"))
-    except UNREADABLE as error:
-        raise InvalidDataset(f"{path}: slice {page} cannot be read") from error
+    with open_picture(path, f"{path}: slice {page} cannot be read") as stack:
+        stack.seek(page)
+        mode = stack.mode
+        pixels: Target = np.array(stack.convert("L"))
     if mode not in ("L", "1"):
         raise InvalidDataset(f"{path} has mode {mode}; a slice must be grey, mode L")
     return pixels

@@ -148,6 +148,25 @@ def test_trap_3_a_mask_of_colours_is_refused(tree: Path, mode: str) -> None:
         Folder(tree, "all")[0]
 
 
+@pytest.mark.parametrize("path", ["images/a.jpg", "masks/a.png"])
+def test_a_picture_of_too_many_pixels_is_refused_in_one_line_that_names_it(
+    tree: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pair(tree, "a", np.zeros((30, 100), np.uint8))
+    Image.new("L", (2, 2)).save(tree / ("masks/a.png" if path.startswith("images") else "images/a.jpg"))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1400)
+
+    with pytest.raises(InvalidDataset, match=rf"{path} cannot be read as an? (image|mask): .*3000 pixels.*2800 pixels"):
+        Folder(tree, "all")[0]
+
+
+def test_a_picture_that_pillow_warns_of_is_read(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pair(tree, "a", np.zeros((30, 100), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+
+    assert Folder(tree, "all")[0].target.shape == (30, 100)
+
+
 def test_a_class_that_the_file_does_not_name_is_refused(tree: Path) -> None:
     write_pair(tree, "a", np.array([[2]], np.uint8))
 
