@@ -23,6 +23,11 @@ from training.errors import InvalidOption
 PIXELS_AT_ONCE = 2**18
 """Pixels whose kernels are held in memory at a time: four bytes each, and twice, for half of the window."""
 
+LEAST_DEVIATION = 0.01
+"""At a hundredth of a pixel or of a level, nothing is alike or near any more; squares of less are soon 0."""
+MOST = 1_000_000
+"""Of a weight and of a deviation; squares of far more are infinite."""
+
 
 @dataclass(frozen=True, slots=True)
 class Crf:
@@ -50,12 +55,13 @@ class Crf:
             raise InvalidOption(f"dilation {self.dilation} px of the CRF is below 1")
         if self.window < 3 or self.window % 2 == 0:
             raise InvalidOption(f"window {self.window} of the CRF is not odd and at least 3")
-        for name in ("appearance", "smoothness"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InvalidOption(f"{name} {getattr(self, name)} of the CRF is not a number from 0 on")
-        for name in ("appearance_xy", "appearance_rgb", "smoothness_xy"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidOption(f"{name} {getattr(self, name)} of the CRF is not a number above 0")
+        self._check_range(("appearance", "smoothness"), least=0)
+        self._check_range(("appearance_xy", "appearance_rgb", "smoothness_xy"), least=LEAST_DEVIATION)
+
+    def _check_range(self, names: Sequence[str], *, least: float) -> None:
+        for name in names:
+            if not least <= getattr(self, name) <= MOST:
+                raise InvalidOption(f"{name} {getattr(self, name)} of the CRF is not from {least} to {MOST}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,3 +1,5 @@
+import math
+import re
 from itertools import product
 from typing import Any
 
@@ -8,6 +10,8 @@ from torch import Tensor
 
 from training.crf import PIXELS_AT_ONCE, Crf, mean_field, refine
 from training.errors import InvalidOption
+
+DEVIATIONS = ("appearance_xy", "appearance_rgb", "smoothness_xy")
 
 
 def brute_force(logits: np.ndarray, image: np.ndarray, crf: Crf) -> np.ndarray:
@@ -130,15 +134,26 @@ def test_the_smoothness_kernel_does_not_look_at_colours() -> None:
         ({"iterations": 0}, "0 iterations of the CRF are below 1"),
         *(({"window": window}, f"window {window} of the CRF is not odd") for window in (1, 4, -3)),
         *(
-            ({name: value}, f"{name} {value} of the CRF is not a number from 0 on")
-            for name, value in product(("appearance", "smoothness"), (-1.0, float("nan"), float("inf")))
+            ({name: value}, f"{name} {value} of the CRF is not from 0 to 1000000")
+            for name, value in product(("appearance", "smoothness"), (-1.0, math.nan, math.inf, 1e38))
         ),
         *(
-            ({name: value}, f"{name} {value} of the CRF is not a number above 0")
-            for name, value in product(("appearance_xy", "appearance_rgb", "smoothness_xy"), (0.0, float("nan")))
+            ({name: value}, f"{name} {value} of the CRF is not from 0.01 to 1000000")
+            for name, value in product(DEVIATIONS, (0.0, math.nan, math.inf, 1e-200, 1e200))
         ),
     ],
 )
 def test_what_cannot_be_refined_with_is_refused(values: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(InvalidOption, match=complaint):
+    with pytest.raises(InvalidOption, match=re.escape(complaint)):
         Crf(**values)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e6])
+@pytest.mark.parametrize("deviation", [0.01, 1e6])
+def test_logits_stay_finite_at_the_ends_of_what_is_allowed(weight: float, deviation: float) -> None:
+    logits, image = toy()
+    crf = Crf(5, 11, 1, weight, deviation, deviation, weight, deviation)
+
+    refined = refine(logits, image, crf)
+
+    assert refined.isfinite().all()
