@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -36,6 +36,8 @@ from training.survey import shared_images, survey, survey_lines
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+NONE = "none"
+"""What an optional field is set to that a recipe has and a run shall not have."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +68,9 @@ def _fit(options: argparse.Namespace, words: Sequence[str]) -> None:
     given = {field: getattr(options, field) for field in Recipe.model_fields}
     changes = {field: value for field, value in given.items() if value is not None}
     for field, value in changes.items():
-        if _is_table(Recipe.model_fields[field].annotation):
+        if value == NONE and type(None) in get_args(Recipe.model_fields[field].annotation):
+            changes[field] = None
+        elif _is_table(Recipe.model_fields[field].annotation):
             changes[field] = dict(_read_entry(field, text) for text in value)
     recipe = read_recipe(options.recipe, changes)
     command = shlex.join(["segtrain", *words])
@@ -142,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     fit_parser.add_argument("--recipe", default="default", help="name of a recipe, or a .toml file (%(default)s)")
     fit_parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoints and metrics.csv")
     fit_parser.add_argument("--overwrite", action="store_true", help="replace the run that is in the folder")
-    fields = fit_parser.add_argument_group("fields of the recipe")
+    fields = fit_parser.add_argument_group("fields of the recipe", "what may be absent is taken away by the value none")
     for name, field in Recipe.model_fields.items():
         flag, about = f"--{name.replace('_', '-')}", field.description
         if field.annotation is bool:

@@ -8,6 +8,8 @@ TrainingError
 ├── LeakingDataset    a validation image is among the training images
 ├── NonFiniteLoss     the loss or its gradient has become NaN or infinite
 ├── FolderNotEmpty    the run folder holds another run, or something else
+├── FolderInUse       another process is training in the run folder
+├── WorkerLost        a process that prepares images has ended
 └── DamagedState      a run cannot be resumed from what it has left
 """
 
@@ -44,6 +46,14 @@ class NonFiniteLoss(TrainingError):
 
 class FolderNotEmpty(TrainingError):
     """The run folder holds another run, or something else."""
+
+
+class FolderInUse(TrainingError):
+    """Another process is training in the run folder."""
+
+
+class WorkerLost(TrainingError):
+    """A process that prepares images has ended."""
 
 
 class DamagedState(TrainingError):

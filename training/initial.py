@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]  # tqdm has no stubs
 
@@ -18,7 +20,7 @@ from training.errors import InvalidRecipe
 from training.precision import keep_depthwise_float32
 from training.processes import Processes
 from training.provenance import weights_path
-from training.recipe import Recipe
+from training.recipe import SMALLEST_CROP, Recipe
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 SHOWN = 3
@@ -58,6 +60,8 @@ def make_network(recipe: Recipe, spec: ModelSpec) -> nn.Module:
         tqdm.write(f"{recipe.init_from}: {warm_start(network, Path(recipe.init_from), spec)}")
     if recipe.encoder_weights is not None:
         _load_encoder(network, recipe)
+    if recipe.encoder_lr is not None:
+        _encoder_of(network, recipe, "encoder_lr")
     if recipe.freeze_encoder:
         _encoder_of(network, recipe, "freeze_encoder").freeze()
     return network
@@ -83,6 +87,24 @@ def starve_warning(network: nn.Module, recipe: Recipe, processes: Processes) -> 
         f"batch norm sees {images} images at once, {FEW_IMAGES} or more are better: a larger batch_size, a smaller "
         "accumulate, or freeze_norms"
     )
+
+
+def try_step(network: nn.Module, recipe: Recipe, spec: ModelSpec, *, num_images: int) -> None:
+    """Show a copy of the network the smallest crops and batches that it will learn from.
+
+    Raises:
+        InvalidRecipe: it cannot learn from them.
+    """
+    device = next(network.parameters()).device
+    channels, side = len(spec.input.mean), recipe.crop or SMALLEST_CROP
+    try:
+        with torch.no_grad():
+            copy.deepcopy(network)(torch.zeros(num_images, channels, side, side, device=device))
+    except (RuntimeError, ValueError) as error:
+        raise InvalidRecipe(
+            f"{recipe.architecture} cannot learn from {num_images} images of {side}x{side} px and {channels} channels: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
 
 
 def warm_start(network: nn.Module, path: Path, spec: ModelSpec) -> WarmStart:

@@ -39,7 +39,7 @@ class Journal:
         self._events: Events | None = None
         if processes.is_first:
             cut_rows(out / METRICS, progress.num_rows)
-            self._events = Events(out / EVENTS, first_step=progress.step)
+            self._events = Events(out / EVENTS, first_step=progress.step + 1)
 
     def __enter__(self) -> Self:
         """Go on."""

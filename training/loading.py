@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm  # type: ignore[import-untyped]  # tqdm has no stubs
 
 from training.datasets import Sample, SegmentationDataset
-from training.errors import InvalidRecipe, TrainingError
+from training.errors import InvalidRecipe, TrainingError, WorkerLost
 from training.losses.boundary_weights import boundary_weights
 from training.mixing import Mix
 from training.processes import ALONE, Processes
@@ -82,9 +82,11 @@ class StepBatches(Sampler[list[Key]]):
         self.first_step = first_step
         self._mix = mix
         self._processes = processes
-        smallest = len(mix) // self.steps_per_epoch
-        if smallest < processes.count:
-            raise InvalidRecipe(f"batch_size: {smallest} images a step cannot be shared by {processes.count} processes")
+        self.smallest_batch = len(mix) // self.steps_per_epoch
+        if self.smallest_batch < processes.count:
+            raise InvalidRecipe(
+                f"batch_size: {self.smallest_batch} images a step cannot be shared by {processes.count} processes"
+            )
 
     @property
     def num_epochs(self) -> int:
@@ -165,7 +167,7 @@ def training_batches(
     which a GPU copies while it computes.
 
     Raises:
-        TrainingError: a sample cannot be read.
+        TrainingError: a sample cannot be read, or a worker process has ended.
     """
     loader: DataLoader[TrainingBatch | TrainingError] = DataLoader(
         _Guarded(samples),
@@ -174,7 +176,19 @@ def training_batches(
         collate_fn=_Collate(color),
         pin_memory=pin,
     )
-    for batch in loader:
+    prepared = iter(loader)
+    while True:
+        try:
+            batch = next(prepared)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise WorkerLost(
+                f"one of {workers} processes that prepare images has ended, for want of memory perhaps: "
+                "fewer workers, or no cache, need less; start again to go on"
+            ) from error
         if isinstance(batch, TrainingError):
             raise batch
         yield batch

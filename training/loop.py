@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import math
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,9 +27,9 @@ from model_zoo.preprocess import mean_color, normalise
 from model_zoo.spec import ModelSpec
 from training.datasets import LabelSpace, SegmentationDataset, check_leaks, open_dataset
 from training.dead_branches import DeadBranches
-from training.errors import InvalidDataset, NonFiniteLoss
+from training.errors import InvalidDataset, NonFiniteLoss, TrainingError
 from training.evaluate import evaluate, metrics_of
-from training.initial import make_network, starve_warning, train_mode
+from training.initial import make_network, starve_warning, train_mode, try_step
 from training.journal import Journal
 from training.loading import StepBatches, TrainingBatch, TrainingSamples, training_batches
 from training.losses import LOSSES, Counts, count, sample_pixels, segmentation_loss
@@ -38,7 +39,7 @@ from training.processes import ALONE, Processes
 from training.provenance import training_record
 from training.recipe import Recipe
 from training.report import write_report
-from training.run_folder import BEST, LAST, REPORT, check_space, open_run
+from training.run_folder import BEST, CARD, LAST, REPORT, check_space, opened
 from training.schedule import learning_rate_factor, make_optimizer, set_learning_rates
 from training.state import FOLDER, Learner, Progress, bytes_needed, has_state, load_state, save_state
 from training.transforms import Augment, random_key
@@ -56,10 +57,10 @@ class Run:
     processes: Processes = ALONE
 
     @property
-    def data(self) -> str:
-        """Say which images are learnt from, in one word."""
-        hashes = [dataset.list_sha256 for dataset in self.record.datasets]
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()
+    def data_sha256(self) -> str:
+        """Hash which images and which classes are learnt and validated on."""
+        lists = [dataset.list_sha256 for dataset in self.record.datasets]
+        return hashlib.sha256(json.dumps([lists, list(self.val.ids), self.spec.classes]).encode()).hexdigest()
 
 
 def fit(
@@ -87,15 +88,14 @@ def fit(
     run = Run(recipe, out, spec, val, training_record(recipe, train, command=command), processes)
     plan = _plan(recipe, train, processes)
     samples = _samples(recipe, spec, train)
-    is_resumed = _open(run, learner, overwrite=overwrite)
-    if not is_resumed:
-        _check_beforehand(run, network, samples)
-    progress = load_state(out / FOLDER, learner, data=run.data) if is_resumed else Progress()
-    plan.first_step = progress.step
+    if overwrite or not has_state(out / FOLDER):
+        smallest_part = max(1, plan.smallest_batch // (recipe.accumulate * processes.count))
+        _check_beforehand(run, network, samples, num_images=smallest_part)
 
-    forward = _forward(network, recipe, processes)
-    dead = DeadBranches(network, first_step=progress.step)
-    with Journal(out, plan, progress, processes) as journal:
+    with _opened(run, learner, overwrite=overwrite) as progress, Journal(out, plan, progress, processes) as journal:
+        plan.first_step = progress.step
+        forward = _forward(network, recipe, processes)
+        dead = DeadBranches(network, first_step=progress.step)
         batches = training_batches(
             samples, plan, workers=recipe.workers, color=mean_color(spec.input), pin=recipe.device == "cuda"
         )
@@ -125,10 +125,10 @@ def fit(
                     is_due = True
                 journal.epoch_done(lr=recipe.lr * factor, scores=scores)
             if is_due and processes.is_first:
-                save_state(out / FOLDER, learner, progress, data=run.data)
-    if recipe.report and processes.is_first and not (out / REPORT).is_file():
-        write_report(out)
-    return progress.scores
+                save_state(out / FOLDER, learner, progress, data=run.data_sha256)
+        if recipe.report and processes.is_first and not all((out / name).is_file() for name in (REPORT, CARD)):
+            write_report(out)
+        return progress.scores
 
 
 def find_gradients(forward: nn.Module, batch: TrainingBatch, run: Run) -> float:
@@ -219,11 +219,9 @@ def _save(network: nn.Module, run: Run, metrics: tuple[Metric, ...]) -> None:
 
 
 def _forward(network: nn.Module, recipe: Recipe, processes: Processes) -> nn.Module:
-    """Give what is called to go through the network: shared between processes and compiled, where that is asked for."""
-    forward = processes.share(network, sync_norms=recipe.sync_norms)
-    if not recipe.compile:
-        return forward
-    return torch.compile(forward)  # type: ignore[return-value]  # a module, for a module
+    """Give what is called to go through the network: compiled and shared between processes, where that is asked for."""
+    compiled = torch.compile(network) if recipe.compile else network
+    return processes.share(compiled, sync_norms=recipe.sync_norms)  # type: ignore[arg-type]  # compiled is a module, too
 
 
 def _plan(recipe: Recipe, train: Sequence[SegmentationDataset], processes: Processes) -> StepBatches:
@@ -241,25 +239,43 @@ def _samples(recipe: Recipe, spec: ModelSpec, train: Sequence[SegmentationDatase
     )
 
 
-def _open(run: Run, learner: Learner, *, overwrite: bool) -> bool:
-    """Make the folder ready, once for all processes, and say whether there is a state in it to resume from."""
+def _check_beforehand(run: Run, network: nn.Module, samples: TrainingSamples, *, num_images: int) -> None:
+    """Find out what can be known before the folder is touched: samples that cannot be read, steps that cannot be done.
+
+    Raises:
+        TrainingError: there is such a sample, or the network cannot learn from what it would be given.
+    """
+    recipe, error = run.recipe, None
     if run.processes.is_first:
-        check_space(run.out, bytes_needed(learner))
-        open_run(run.out, run.recipe, overwrite=overwrite)
-    run.processes.wait()
-    return has_state(run.out / FOLDER)
+        if warning := starve_warning(network, recipe, run.processes):
+            tqdm.write(f"warning: {warning}")
+        try:
+            try_step(
+                network, recipe, run.spec, num_images=max(1, num_images // (recipe.accumulate * run.processes.count))
+            )
+            if recipe.check:
+                samples.check()
+                for index in tqdm(range(len(run.val)), desc="read images", leave=False, disable=None):
+                    run.val[index]
+        except TrainingError as found:
+            error = found
+    run.processes.raise_together(error)
 
 
-def _check_beforehand(run: Run, network: nn.Module, samples: TrainingSamples) -> None:
-    """Read every sample once, so that a run does not end where it could have been known not to begin."""
-    if not run.processes.is_first:
-        return
-    if warning := starve_warning(network, run.recipe, run.processes):
-        tqdm.write(f"warning: {warning}")
-    if run.recipe.check:
-        samples.check()
-        for index in tqdm(range(len(run.val)), desc="read images", leave=False, disable=None):
-            run.val[index]
+@contextmanager
+def _opened(run: Run, learner: Learner, *, overwrite: bool) -> Iterator[Progress]:
+    """Make the folder ready, by the first process for all, and say how far the run in it has come."""
+    with ExitStack() as stack:
+        error: Exception | None = None
+        if run.processes.is_first:
+            try:
+                check_space(run.out, bytes_needed(learner))
+                stack.enter_context(opened(run.out, run.recipe, overwrite=overwrite))
+            except (TrainingError, OSError) as found:
+                error = found
+        run.processes.raise_together(error)
+        states = run.out / FOLDER
+        yield load_state(states, learner, data=run.data_sha256) if has_state(states) else Progress()
 
 
 def _shared_labels(datasets: Sequence[SegmentationDataset]) -> LabelSpace:

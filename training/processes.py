@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.errors import InvalidRecipe
+from training.errors import InvalidRecipe, TrainingError
+
+PATIENCE = timedelta(hours=6)
+"""How long processes wait for one that checks a large dataset before it begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,20 @@ class Processes:
             distributed.all_reduce(on_device)
             values.copy_(on_device)
         return values
+
+    def raise_together(self, error: Exception | None) -> None:
+        """Raise what has gone wrong in the first process, in all of them: nobody then waits for one that has gone.
+
+        Raises:
+            TrainingError: the first process has called this with an error, which it raises itself.
+        """
+        if self.count > 1:
+            told = [str(error) if error is not None else None]
+            distributed.broadcast_object_list(told)
+            if told[0] is not None and not self.is_first:
+                raise TrainingError(told[0])
+        if error is not None:
+            raise error
 
     def wait(self) -> None:
         """Return when every process has come here."""
@@ -80,11 +100,20 @@ def joined(device: Literal["cpu", "cuda"]) -> Iterator[Processes]:
         return
     if device == "cuda":
         torch.cuda.set_device(place)
-    distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+    _end_with_parent()
+    distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Processes(rank, count, place)
     finally:
         distributed.destroy_process_group()
 
 
+def _end_with_parent() -> None:
+    """Ask Linux to end this process when torchrun is killed, which could not tell it to."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+_SET_PARENT_DEATH_SIGNAL = 1
 _ENVIRONMENT = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))

@@ -8,8 +8,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from model_zoo.card import DatasetRecord, InitialWeights, Training
+from model_zoo.card import DatasetRecord, InitialWeights, Setting, Training
 from training.datasets import Reference, SegmentationDataset
+from training.environment import hide_homes
 from training.errors import InvalidRecipe
 from training.recipe import Recipe
 
@@ -24,10 +25,10 @@ def training_record(recipe: Recipe, datasets: Sequence[SegmentationDataset], *, 
             dataset_record(recipe, reference, dataset)
             for reference, dataset in zip(recipe.train, datasets, strict=True)
         ),
-        recipe=recipe.settings(),
+        recipe={name: _without_homes(value) for name, value in recipe.settings().items()},
         seed=recipe.seed,
         commit=code_commit(),
-        command=command,
+        command=hide_homes(command) if command else None,
         initial_weights=_initial_weights(recipe),
     )
 
@@ -44,6 +45,15 @@ def dataset_record(recipe: Recipe, text: str, dataset: SegmentationDataset) -> D
         licence=recipe.licences.get(reference.name, "unknown"),
         rules=dataset.rules,
     )
+
+
+def _without_homes(setting: Setting) -> Setting:
+    """Keep the names of people's folders out of what is published."""
+    if isinstance(setting, str):
+        return hide_homes(setting)
+    if isinstance(setting, tuple):
+        return tuple(hide_homes(entry) if isinstance(entry, str) else entry for entry in setting)
+    return setting
 
 
 def weights_path(reference: str) -> Path:

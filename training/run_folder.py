@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from model_zoo import checkpoint
 from model_zoo.atomic import write_atomically
 from training import state
-from training.errors import FolderNotEmpty, InvalidOption
+from training.errors import FolderInUse, FolderNotEmpty, InvalidOption
 from training.recipe import HOW_NOT_WHAT, Recipe, read_recipe
 
 LAST = f"checkpoint-last{checkpoint.SUFFIX}"
@@ -21,6 +24,7 @@ RECIPE = "recipe.toml"
 REPORT = "report.html"
 CARD = "card.md"
 EVENTS = "events"
+LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,35 +56,44 @@ class EpochRow:
         return line if self.val_miou is None else f"{line}  mIoU {self.val_miou:.4f}"
 
 
-def open_run(out: Path, recipe: Recipe, *, overwrite: bool) -> bool:
-    """Make the folder ready for a run, and say whether there is a state in it to resume from.
+@contextmanager
+def opened(out: Path, recipe: Recipe, *, overwrite: bool) -> Iterator[None]:
+    """Make the folder ready for a run, and keep others from training in it until the run is over.
 
     Raises:
         FolderNotEmpty: it holds something else, or a run of another recipe; the message names what differs.
+        FolderInUse: another process is training in it.
         OSError: it cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    if not overwrite and (out / RECIPE).is_file():
+    is_known = not overwrite and (out / RECIPE).is_file()
+    if is_known:
         _check_same(out, recipe)
-        return state.has_state(out / state.FOLDER)
-    if not overwrite and any(out.iterdir()):
+    elif not overwrite and out.is_dir() and any(not _is_left_over(path) for path in out.iterdir()):
         raise FolderNotEmpty(f"{out} is not empty; choose another folder, or say --overwrite")
-    for name in (LAST, BEST, METRICS, RECIPE, REPORT, CARD):
-        (out / name).unlink(missing_ok=True)
-    for name in (state.FOLDER, EVENTS):
-        shutil.rmtree(out / name, ignore_errors=True)
-    write_atomically(out / RECIPE, [recipe.to_toml().encode()])
-    return False
+    out.mkdir(parents=True, exist_ok=True)
+    (out / state.FOLDER).mkdir(exist_ok=True)
+    with (out / state.FOLDER / LOCK).open("a") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not handed on to loader processes
+        except BlockingIOError as error:
+            raise FolderInUse(f"{out}: another process is training in this folder") from error
+        for path in (*out.glob(".*.part"), *(out / state.FOLDER).glob(".*.part")):
+            path.unlink()  # half a file, of a run that was killed
+        if not is_known:
+            _clear(out)
+            write_atomically(out / RECIPE, [recipe.to_toml().encode()])
+        yield
 
 
 def check_space(out: Path, num_bytes: int) -> None:
-    """Refuse a run whose files will not fit on the disk.
+    """Refuse a run whose files will not fit on the disk; those of an earlier start are replaced one by one.
 
     Raises:
         InvalidOption: less is free than ``num_bytes``.
     """
     existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
+    own = [path for pattern in (f"*{checkpoint.SUFFIX}", f"{state.FOLDER}/*") for path in out.glob(pattern)]
+    free = shutil.disk_usage(existing).free + sum(path.stat().st_size for path in own)
     if free < num_bytes:
         raise InvalidOption(f"{out}: {free / 2**20:.0f} MiB are free, the run needs {num_bytes / 2**20:.0f} MiB")
 
@@ -105,6 +118,22 @@ def cut_rows(path: Path, num_rows: int) -> None:
         path.unlink()
     elif len(lines) > 1 + num_rows:
         write_atomically(path, ["".join(lines[: 1 + num_rows]).encode()])
+
+
+def _is_left_over(path: Path) -> bool:
+    """Say whether this is what a run leaves that is killed before its recipe is written."""
+    return path.name == state.FOLDER or (path.name.startswith(f".{RECIPE}.") and path.suffix == ".part")
+
+
+def _clear(out: Path) -> None:
+    """Remove what a run has left, and nothing else."""
+    for name in (LAST, BEST, METRICS, RECIPE, REPORT, CARD):
+        (out / name).unlink(missing_ok=True)
+    for pattern in (f"{state.FOLDER}/{state.PATTERN}", f"{EVENTS}/events.out.tfevents*"):
+        for path in out.glob(pattern):
+            path.unlink()
+    with suppress(OSError):
+        (out / EVENTS).rmdir()
 
 
 def _check_same(out: Path, recipe: Recipe) -> None:

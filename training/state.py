@@ -5,6 +5,7 @@ Random numbers are no part of it: those of a sample depend on seed, visit and id
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ from training.errors import DamagedState
 from training.metrics import ConfusionMatrix
 
 FOLDER = "state"
+PATTERN = "step-*.pt"
+DIGEST_SIZE = hashlib.sha256().digest_size
 KEPT = 2
 """How many states are kept: the newest, and the one before for the case that the disk loses the newest."""
 DAMAGE = (RuntimeError, EOFError, LookupError, TypeError, ValueError, OSError, pickle.UnpicklingError)
@@ -74,7 +77,7 @@ class Learner:
 def save_state(folder: Path, learner: Learner, progress: Progress, *, data: str) -> None:
     """Write the state of a run into a file named by its step, whole or not at all, and drop the oldest.
 
-    ``data`` says which images are learnt from.
+    ``data`` says which images and classes are learnt.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full; older states are as they were.
@@ -89,7 +92,8 @@ def save_state(folder: Path, learner: Learner, progress: Progress, *, data: str)
     buffer = io.BytesIO()
     torch.save(content, buffer)
     folder.mkdir(exist_ok=True)
-    write_atomically(folder / f"step-{progress.step:09d}.pt", [buffer.getbuffer()])
+    body = buffer.getbuffer()
+    write_atomically(folder / f"step-{progress.step:09d}.pt", [body, hashlib.sha256(body).digest()])
     for path in _states(folder)[:-KEPT]:
         path.unlink()
 
@@ -111,17 +115,17 @@ def load_state(folder: Path, learner: Learner, *, data: str) -> Progress:
     """Put the newest state that can be read into the learner, and say how far it had come.
 
     Raises:
-        DamagedState: there are states, but none can be read, or it is of other images or of another network.
+        DamagedState: there are states, but none can be read, or it is of other images, classes or of another network.
     """
     paths = _states(folder)
     for path in reversed(paths):
         try:
-            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            content = _read(path)
             progress = Progress(**content["progress"])
         except DAMAGE:
             continue
         if content.get("data") != data:
-            raise DamagedState(f"{path} has learnt from other images than the lists have now; say --overwrite")
+            raise DamagedState(f"{path} has learnt other images or classes than the datasets have now; say --overwrite")
         try:
             learner.network.load_state_dict(content["network"])
             learner.optimizer.load_state_dict(content["optimizer"])
@@ -133,5 +137,15 @@ def load_state(folder: Path, learner: Learner, *, data: str) -> Progress:
     raise DamagedState(f"{paths[-1]} cannot be read, nor any older state; say --overwrite to begin anew")
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """Read a state whose last bytes are the sha256 of the others: torch itself does not notice a flipped bit."""
+    blob = memoryview(path.read_bytes())
+    body, digest = blob[:-DIGEST_SIZE], blob[-DIGEST_SIZE:]
+    if hashlib.sha256(body).digest() != digest:
+        raise ValueError("the content does not match its sha256")
+    content: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    return content
+
+
 def _states(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*.pt"))
+    return sorted(folder.glob(PATTERN))

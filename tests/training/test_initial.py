@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from model_zoo.architectures import build
 from model_zoo.card import Card
 from model_zoo.spec import ModelSpec
 from training.errors import InvalidRecipe
-from training.initial import WarmStart, make_network, warm_start
+from training.initial import WarmStart, make_network, try_step, warm_start
 from training.recipe import Recipe, read_recipe
 
 PALETTE = ((0, 0, 0), (1, 1, 1), (2, 2, 2))
@@ -143,3 +144,35 @@ def test_a_network_without_such_a_head_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidRecipe, match="unet_encoder has no head of that kind"):
         make_network(recipe, spec)
+
+
+def test_a_rate_for_an_encoder_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InvalidRecipe, match="encoder_lr: unet has no encoder"):
+        make_network(read_recipe("quick", {"encoder_lr": 0.1}), spec_of("unet", {}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "num_images", "complaint"),
+    [
+        ({"in_channels": 1, "base_channels": 4}, 2, "unet cannot learn from 2 images of 32x32 px and 3 channels: "),
+        ({"base_channels": 4, "norm": "batch"}, 1, None),
+    ],
+)
+def test_what_a_network_cannot_learn_from_is_known_beforehand(
+    arguments: Mapping[str, int | str], num_images: int, complaint: str | None
+) -> None:
+    spec = spec_of("unet", arguments)
+    network = build("unet", 3, arguments)
+
+    with pytest.raises(InvalidRecipe, match=complaint) if complaint else nullcontext():
+        try_step(network, read_recipe("quick", {"crop": 32}), spec, num_images=num_images)
+
+
+def test_trying_leaves_the_network_as_it_was() -> None:
+    spec = spec_of("unet", {"base_channels": 4})
+    network = build("unet", 3, spec.arguments)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+
+    try_step(network, read_recipe("quick", {"crop": 32}), spec, num_images=2)
+
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -1,3 +1,5 @@
+import os
+import signal
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from model_zoo.spec import InputRule, SizeRule
 from training.datasets import Sample
 from training.datasets.shapes import Shapes
-from training.errors import InvalidDataset, InvalidRecipe
+from training.errors import InvalidDataset, InvalidRecipe, WorkerLost
 from training.loading import StepBatches, TrainingBatch, TrainingSamples, training_batches
 from training.mixing import Mix
 from training.processes import ALONE, Processes
@@ -159,3 +161,17 @@ def test_parts_of_a_batch_hold_all_of_it_in_order(size: int, parts: int) -> None
     assert torch.equal(torch.cat([part.images for part in cut]), images)
     assert [sample_id for part in cut for sample_id in part.ids] == list(batch.ids)
     assert max(len(part.ids) for part in cut) - min(len(part.ids) for part in cut) <= 1
+
+
+class Fatal(Shapes):
+    def __getitem__(self, index: int) -> Sample:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def test_a_worker_that_is_killed_is_told_in_one_line() -> None:
+    augment = Augment(InputRule(), SizeRule(), Augmentation(32, 0.5, 2.0, 0.5, 0.3))
+    samples = TrainingSamples([Fatal(Path("1"), "train")], augment, seed=0, cache=False)
+
+    with pytest.raises(WorkerLost, match=r"^one of 1 processes that prepare images has ended"):
+        list(training_batches(samples, plan(1, 1, 1), workers=1, color=(0, 0, 0)))

@@ -199,3 +199,13 @@ def test_an_interrupted_run_leaves_complete_files_only(tmp_path: Path) -> None:
     assert "Traceback" not in complaint
     assert not list(out.glob("*.part"))
     checkpoint.load(out / "checkpoint-best.safetensors")
+
+
+def test_an_optional_field_is_taken_away_by_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--recipe", "default", "--train", "shapes:train:4", "--val", "shapes:val:1", "--architecture", "unet"]
+
+    first = main(["fit", *words, "--encoder-weights", "none", "--out", str(tmp_path / "run")])
+    told = capsys.readouterr().err
+
+    assert first == 2
+    assert "encoder_lr: unet has no encoder" in told

@@ -112,7 +112,7 @@ class Alone(Processes):
 def test_a_run_of_two_processes_is_resumed_by_two(pair: tuple[Path, Path], tmp_path: Path) -> None:
     recipe = read_recipe("quick", {**RUN, "save_every": 3})
     fit(recipe, tmp_path / "run")
-    for path in sorted((tmp_path / "run" / "state").iterdir())[1:]:
+    for path in sorted((tmp_path / "run" / "state").glob("*.pt"))[1:]:
         path.unlink()
 
     done = torchrun(recipe, tmp_path / "run")
@@ -132,12 +132,24 @@ def test_trap_46_on_cpus_every_process_counts_its_own_images_for_batch_norm(tmp_
     assert [type(module).__name__ for module in shared.modules()][-1] == "BatchNorm2d"
 
 
+def test_what_goes_wrong_in_the_first_process_is_told_in_one_line_and_nobody_waits(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").touch()
+
+    done = torchrun(read_recipe("quick", RUN), tmp_path / "run")
+
+    assert done.returncode != 0
+    assert done.stderr.count("run is not empty; choose another folder, or say --overwrite") == 2
+    assert "loop.py" not in done.stderr
+
+
 def test_alone_nothing_is_shared() -> None:
     network = torch.nn.Linear(1, 1)
 
     assert ALONE.share(network, sync_norms=True) is network
     assert ALONE.sum(torch.tensor([3])).item() == 3
     ALONE.wait()
+    ALONE.raise_together(None)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -100,3 +100,14 @@ def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("PATH", "")
 
     assert code_commit() is None
+
+
+def test_no_persons_folder_is_told(voc_tree: VocTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: voc_tree.root.parent)
+    recipe = read_recipe("quick", {"train": [f"voc:train:{voc_tree.root}"], "val": f"voc:val:{voc_tree.root}"})
+
+    record = training_record(recipe, [VOC(voc_tree.root, "train")], command=f"segtrain fit --out {voc_tree.root}/run")
+
+    assert record.recipe["train"] == ("voc:train:~/pictures",)
+    assert record.recipe["val"] == "voc:val:~/pictures"
+    assert record.command == "segtrain fit --out ~/pictures/run"

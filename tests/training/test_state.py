@@ -1,3 +1,5 @@
+import hashlib
+import io
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,18 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path: Path) -> No
     assert load_state(tmp_path, learner(), data="d").step == 1
 
 
+@pytest.mark.parametrize("place", [100, -1000, -1])
+def test_a_flipped_bit_is_noticed(tmp_path: Path, place: int) -> None:
+    save_state(tmp_path, learner(), Progress(step=1), data="d")
+    path = tmp_path / "step-000000001.pt"
+    blob = bytearray(path.read_bytes())
+    blob[place] ^= 1
+    path.write_bytes(blob)
+
+    with pytest.raises(DamagedState, match="cannot be read"):
+        load_state(tmp_path, learner(), data="d")
+
+
 @pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04"])
 def test_states_that_cannot_be_read_are_told_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "step-000000001.pt").write_bytes(content)
@@ -70,7 +84,10 @@ def test_trap_55_a_state_with_code_in_it_is_not_executed(tmp_path: Path) -> None
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (Path.touch, (tmp_path / "ran",))  # type: ignore[return-value]  # what it calls
 
-    torch.save({"network": Bomb()}, tmp_path / "step-000000001.pt")
+    body = io.BytesIO()
+    torch.save({"network": Bomb()}, body)
+    digest = hashlib.sha256(body.getvalue()).digest()
+    (tmp_path / "step-000000001.pt").write_bytes(body.getvalue() + digest)
 
     with pytest.raises(DamagedState):
         load_state(tmp_path, learner(), data="d")
@@ -89,7 +106,7 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
 def test_a_state_of_other_images_is_refused(tmp_path: Path) -> None:
     save_state(tmp_path, learner(), Progress(step=1), data="d")
 
-    with pytest.raises(DamagedState, match="has learnt from other images"):
+    with pytest.raises(DamagedState, match="has learnt other images or classes"):
         load_state(tmp_path, learner(), data="e")
 
 
