@@ -6,6 +6,7 @@ Letters: C classes.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
@@ -50,7 +51,7 @@ def draw_confusion(counts: Tensor, classes: Sequence[str]) -> Element:
     """Draw a row for each true class, and in it which shares of its pixels were given which class."""
     has_numbers = len(classes) <= MOST_NUMBERED
     cell, font = (26, 12) if has_numbers else (11, 9)
-    margin = round(max(map(len, classes)) * font * 0.58) + 10
+    margin = math.ceil(max(_ems(name) for name in classes) * font) + 10
     side = margin + cell * len(classes) + 4
     drawing = tag(
         "svg", viewBox=f"0 0 {side} {side}", width=side, height=side, role="img", aria_label="confusion matrix",
@@ -81,6 +82,17 @@ def draw_confusion(counts: Tensor, classes: Sequence[str]) -> Element:
             text.set("y", f"{margin + cell * (true + 0.5) + 4:g}")
             drawing.append(text)
     return drawing
+
+
+def _ems(name: str) -> float:
+    """Give how wide a name is at most, in sizes of its font, where this is no wider than DejaVu Sans."""
+    return sum(map(_letter_ems, name))
+
+
+def _letter_ems(letter: str) -> float:
+    if letter in "mwMW@%" or unicodedata.east_asian_width(letter) in "WF":
+        return 1.0
+    return 0.8 if letter.isupper() else 0.65
 
 
 def _cells(shares: Sequence[Sequence[float]]) -> Iterator[tuple[int, int, float]]:

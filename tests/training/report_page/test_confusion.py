@@ -53,6 +53,17 @@ def test_cells_hold_numbers_while_they_are_large_enough(classes: tuple[str, ...]
     assert all(texts.count(name) == 2 for name in classes)
 
 
+@pytest.mark.parametrize(
+    ("name", "ems"),
+    [("membrane", 5.48), ("WWWWMMMM", 7.41), ("數據集", 3.0), ("MAP", 2.15), ("0123456789", 6.37)],
+)
+def test_a_name_has_room_beside_the_matrix_and_above_it(name: str, ems: float) -> None:
+    drawing = draw_confusion(torch.eye(2, dtype=torch.int64), (name, "b"))
+
+    beside = next(text for text in drawing.iter("text") if text.text == name)
+    assert float(beside.get("x", "")) >= ems * float(drawing.get("font-size", ""))  # its width in DejaVu Sans
+
+
 def test_what_is_drawn_lies_inside_the_drawing() -> None:
     drawing = draw_confusion(COUNTS, CLASSES)
 
