@@ -17,6 +17,8 @@ WIDTH, HEIGHT = 400, 250
 LEFT, RIGHT, TOP, BOTTOM = 50, 12, 30, 42
 MOST_TICKS = 6
 MOST_DOTS = 40
+LEAST, MOST = 1e-290, 1e300
+"""Sizes of numbers that can be subtracted and divided; smaller ones are drawn as 0, larger ones as the largest."""
 Point = tuple[float, float]
 
 
@@ -44,7 +46,7 @@ def draw_curves(rows: Sequence[Row]) -> Element:
     """Draw each curve of which there is a value, side by side."""
     panels = tag("div", class_="curves")
     for curve in CURVES:
-        points = [(row["epoch"], row[curve.column]) for row in rows if curve.column in row]
+        points = sorted((row["epoch"], row[curve.column]) for row in rows if curve.column in row)
         if points:
             panels.append(_draw_panel(curve, points))
     return panels
@@ -52,7 +54,7 @@ def draw_curves(rows: Sequence[Row]) -> Element:
 
 def ticks(low: float, high: float) -> list[float]:
     """Give at most seven round numbers at equal distances, from at most ``low`` to at least ``high``."""
-    if low == high:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         low, high = (low - abs(low) / 2, high + abs(high) / 2) if low else (0.0, 1.0)
     power = 10 ** math.floor(math.log10((high - low) / (MOST_TICKS - 1)))
     for factor in (1, 2, 2.5, 5, 10):
@@ -70,16 +72,18 @@ def _draw_panel(curve: Curve, points: Sequence[Point]) -> Element:
 
 
 def _draw(curve: Curve, points: Sequence[Point]) -> Element:
-    epochs = _epoch_ticks(points[0][0], points[-1][0])
-    values = ticks(min(value for _, value in points), max(value for _, value in points))
+    first, last = _drawable(points[0][0]), _drawable(points[-1][0])
+    epochs = _epoch_ticks(first, last)
+    drawn = [_drawable(value) for _, value in points]
+    values = ticks(min(drawn), max(drawn))
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    span = max(1.0, points[-1][0] - points[0][0])
+    span = max(1.0, last - first)
 
     def x(epoch: float) -> float:
-        return LEFT + width * (epoch - points[0][0]) / span
+        return LEFT + width * (_drawable(epoch) - first) / span
 
     def y(value: float) -> float:
-        return TOP + height * (values[-1] - value) / (values[-1] - values[0])
+        return TOP + height * (values[-1] - _drawable(value)) / (values[-1] - values[0])
 
     label = f"{curve.title} over epochs"
     drawing = tag("svg", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=label, class_="curve")
@@ -106,6 +110,10 @@ def _draw(curve: Curve, points: Sequence[Point]) -> Element:
         shown = tag("title", f"epoch {epoch:g}: {value:.6g}")
         drawing.append(tag("circle", shown, cx=x(epoch), cy=y(value), r=3, class_="dot"))
     return drawing
+
+
+def _drawable(value: float) -> float:
+    return max(-MOST, min(value, MOST)) if abs(value) >= LEAST else 0.0
 
 
 def _epoch_ticks(first: float, last: float) -> list[float]:

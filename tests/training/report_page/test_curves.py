@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.findings import Row
-from training.report_page.curves import MOST_TICKS, draw_curves, ticks
+from training.report_page.curves import BOTTOM, HEIGHT, LEFT, MOST_TICKS, RIGHT, TOP, WIDTH, draw_curves, ticks
 
 VALUES = st.floats(-1e12, 1e12).map(lambda value: value if abs(value) > 1e-12 else 0.0)
 
@@ -28,6 +28,7 @@ def drawn_points(rows: list[Row]) -> list[list[tuple[float, float]]]:
         (3, 3, [1.5, 2, 2.5, 3, 3.5, 4, 4.5]),
         (0, 0, [0, 0.2, 0.4, 0.6, 0.8, 1]),
         (-1, 1, [-1, -0.5, 0, 0.5, 1]),
+        (1, 1.0000000000000002, [0.4, 0.6, 0.8, 1, 1.2, 1.4, 1.6]),
     ],
 )
 def test_ticks_are_round_numbers(low: float, high: float, expected: list[float]) -> None:
@@ -55,6 +56,18 @@ def test_a_curve_goes_through_every_epoch_that_has_a_value() -> None:
     assert loss[0][1] < loss[2][1] < loss[1][1]
     assert math.isclose(loss[0][1] + loss[1][1], 2 * loss[2][1], abs_tol=0.2)
     assert len(miou) == 1
+
+
+EXTREMES = (0.0, 5e-324, 1e-310, 1.0, 1.0000000000000002, 1e16, 1e308, -1e308)
+ANY = st.sampled_from(EXTREMES) | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.lists(st.tuples(ANY, ANY), min_size=1, max_size=4))
+def test_any_finite_numbers_are_drawn_inside_the_drawing(values: list[tuple[float, float]]) -> None:
+    (line,) = drawn_points([{"epoch": epoch, "loss": loss} for epoch, loss in values])
+
+    assert len(line) == len(values)
+    assert all(LEFT <= x <= WIDTH - RIGHT and TOP <= y <= HEIGHT - BOTTOM for x, y in line)
 
 
 def test_a_column_without_a_value_is_not_drawn() -> None:
