@@ -12,8 +12,15 @@ def write_atomically(path: Path, parts: Sequence[bytes | memoryview]) -> None:
     """Write a file so that, whatever happens, ``path`` is either as it was or complete and on the disk.
 
     Raises:
-        OSError: the folder cannot be written, or the disk is full; ``path`` is as it was.
+        OSError: the folder cannot be written, or the disk is full; ``path``, which it names, is as it was.
     """
+    try:
+        _replace(path, parts)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace(path: Path, parts: Sequence[bytes | memoryview]) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
     try:
