@@ -101,6 +101,18 @@ def test_trap_54_a_run_that_is_killed_again_and_again_has_the_weights_of_one_tha
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.soak)])
+def test_trap_54_a_run_that_is_killed_while_it_touches_a_file_goes_on_as_if_it_had_not(
+    tmp_path: Path, every: int
+) -> None:
+    words = [sys.executable, "-m", "tests.training.kill_points", str(tmp_path), str(every)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=1200, check=True)  # noqa: S603  # fixed words
+
+    moments = [line.split(maxsplit=3) for line in done.stdout.splitlines()]
+    assert len(moments) > 90 // every
+    assert [line for line in moments if len(line) > 3] == []
+
+
 def command(recipe: Recipe, out: Path) -> Sequence[str]:
     path = out.with_suffix(".toml")
     path.write_text(recipe.to_toml())
