@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 
 from training.environment import hide_homes
@@ -38,10 +39,10 @@ def _title(findings: Findings) -> str:
 
 
 def _use(findings: Findings) -> str:
+    data = hide_homes(shlex.quote(findings.recipe.val))
+    commands = (f"segserve serve --checkpoints {LAST}", f"segtrain evaluate {LAST} --data {data}")
     return (
-        "## Use\n\nIn the folder of the run:\n\n```sh\n"
-        f"segserve serve --checkpoints {LAST}\n"
-        f"segtrain evaluate {LAST} --data {hide_homes(findings.recipe.val)}\n```\n\n"
+        f"## Use\n\nIn the folder of the run:\n\n{_shell(*commands)}\n\n"
         "The file is all that is needed: it holds the weights and says how to rebuild and feed the network."
     )
 
@@ -116,7 +117,7 @@ def _data(findings: Findings) -> str:
         for use, record in [*(("training", one) for one in training.datasets), ("validation", findings.val)]
     ]
     initial = training.initial_weights
-    started = f"from `{initial.name}` ({escape(initial.licence)})" if initial else "from random weights"
+    started = f"from {escape(initial.name)} ({escape(initial.licence)})" if initial else "from random weights"
     return (
         f"## Data\n\n{_table(('used for', 'set', 'images', 'licence'), rows)}\n\nTraining started {started}. No image "
         "of the validation set is among the training images: training checks it, by id and by file."
@@ -125,7 +126,7 @@ def _data(findings: Findings) -> str:
 
 def _making(findings: Findings) -> str:
     training, took = findings.last.training, findings.seconds
-    command = f"```sh\n{hide_homes(training.command)}\n```\n\n" if training.command else ""
+    command = f"{_shell(hide_homes(training.command))}\n\n" if training.command else ""
     commit = f"at commit `{training.commit}`" if training.commit else "at a commit that is not known"
     time = f" It took {duration(took)}." if took else ""
     where = ", ".join(f"{name} {value}" for name, value in findings.environment.items())
@@ -146,7 +147,15 @@ def _recipe_in_short(findings: Findings) -> str:
 
 def escape(text: str) -> str:
     """Take from a text, on one line, what Markdown or HTML would make of it."""
-    return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    line = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"[\\`*\[\]|]|^[#+=~-]", r"\\\g<0>", line)
+
+
+def _shell(*commands: str) -> str:
+    """Give a block of commands, a line each, which nothing in them ends."""
+    lines = "\n".join(" ".join(command.split()) for command in commands)
+    fence = max(["``", *re.findall("`+", lines)], key=len) + "`"
+    return f"{fence}sh\n{lines}\n{fence}"
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

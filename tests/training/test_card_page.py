@@ -1,6 +1,9 @@
 import math
 from dataclasses import replace
 
+import pytest
+
+from model_zoo.card import InitialWeights
 from tests.training.toy_findings import toy_findings
 from training.card_page import escape, write_card
 from training.report_page.tables import DASH
@@ -57,6 +60,43 @@ def test_the_card_says_how_to_use_and_to_make_it_again() -> None:
     assert "segtrain evaluate checkpoint-last.safetensors --data shapes:val" in card
     assert "segtrain fit --out ~/runs" in card
     assert "It took 1 min 30 s." in card
+
+
+BREAKOUT = "a\n````\n<img src=x>\n```"
+
+
+def test_a_command_stays_inside_its_fence_on_one_line() -> None:
+    findings = toy_findings()
+    training = findings.last.training.model_copy(update={"command": f"segtrain fit --description '{BREAKOUT}'"})
+
+    card = write_card(replace(findings, last=findings.last.model_copy(update={"training": training}))).decode()
+
+    assert "\n`````sh\nsegtrain fit --description 'a ```` <img src=x> ```'\n`````\n" in card
+
+
+def test_the_name_of_a_dataset_stays_inside_its_fence_on_one_line_and_is_one_word() -> None:
+    findings = toy_findings()
+    recipe = findings.recipe.model_copy(update={"val": f"folder:val:{BREAKOUT}"})
+
+    card = write_card(replace(findings, recipe=recipe)).decode()
+
+    assert "\n`````sh\nsegserve serve" in card
+    assert "--data 'folder:val:a ```` <img src=x> ```'\n`````\n" in card
+
+
+def test_the_name_of_initial_weights_stays_inside_its_marks() -> None:
+    findings = toy_findings()
+    initial = InitialWeights(name="a`<b>`.pth", sha256="0" * 64)
+    training = findings.last.training.model_copy(update={"initial_weights": initial})
+
+    card = write_card(replace(findings, last=findings.last.model_copy(update={"training": training}))).decode()
+
+    assert "Training started from a\\`&lt;b&gt;\\`.pth (unknown)." in card
+
+
+@pytest.mark.parametrize("start", ["~~~", "# ", "- ", "+ ", "==="])
+def test_a_text_does_not_begin_a_block(start: str) -> None:
+    assert escape(f"{start}a") == f"\\{start}a"
 
 
 def test_a_text_is_one_line_without_marks() -> None:
