@@ -22,6 +22,8 @@ from training.errors import InvalidOption
 
 PIXELS_AT_ONCE = 2**18
 """Pixels whose kernels are held in memory at a time: four bytes each, and twice, for half of the window."""
+LARGEST_WINDOW = 63
+LARGEST_DILATION = 64
 
 LEAST_DEVIATION = 0.01
 """At a hundredth of a pixel or of a level, nothing is alike or near any more; squares of less are soon 0."""
@@ -51,10 +53,10 @@ class Crf:
     def __post_init__(self) -> None:
         if self.iterations < 1:
             raise InvalidOption(f"{self.iterations} iterations of the CRF are below 1")
-        if self.dilation < 1:
-            raise InvalidOption(f"dilation {self.dilation} px of the CRF is below 1")
-        if self.window < 3 or self.window % 2 == 0:
-            raise InvalidOption(f"window {self.window} of the CRF is not odd and at least 3")
+        if not 1 <= self.dilation <= LARGEST_DILATION:
+            raise InvalidOption(f"dilation {self.dilation} px of the CRF is not from 1 to {LARGEST_DILATION}")
+        if not 3 <= self.window <= LARGEST_WINDOW or self.window % 2 == 0:
+            raise InvalidOption(f"window {self.window} of the CRF is not odd and from 3 to {LARGEST_WINDOW}")
         self._check_range(("appearance", "smoothness"), least=0)
         self._check_range(("appearance_xy", "appearance_rgb", "smoothness_xy"), least=LEAST_DEVIATION)
 
