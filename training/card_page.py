@@ -12,6 +12,7 @@ from training.environment import hide_homes
 from training.findings import Findings
 from training.report_page.tables import duration, number
 from training.run_folder import LAST
+from training.scores import overall_scores
 
 NUM_WORST = 5
 
@@ -49,15 +50,7 @@ def _use(findings: Findings) -> str:
 
 def _score(findings: Findings) -> str:
     found, (low, high) = findings.found, findings.found.interval
-    scores = {
-        "mIoU": found.scores.mean_iou,
-        "pixel accuracy": found.scores.pixel_accuracy,
-        "mean accuracy": found.scores.mean_accuracy,
-        "fwIoU": found.scores.frequency_weighted_iou,
-        "mean Dice": found.scores.mean_dice,
-        "boundary IoU": found.boundary.mean_iou,
-        "calibration error": found.calibration.expected_error,
-    }
+    scores = overall_scores(found)
     set_name = escape(findings.val_name)
     total = _table(
         ("score", "value", "set", "images", "resolution"),

@@ -34,6 +34,19 @@ def score_table(found: Assessment, classes: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def overall_scores(found: Assessment) -> dict[str, float]:
+    """Give the scores of the whole set by the names that people know, mIoU first."""
+    return {
+        "mIoU": found.scores.mean_iou,
+        "pixel accuracy": found.scores.pixel_accuracy,
+        "mean accuracy": found.scores.mean_accuracy,
+        "fwIoU": found.scores.frequency_weighted_iou,
+        "mean Dice": found.scores.mean_dice,
+        "boundary IoU": found.boundary.mean_iou,
+        "calibration error": found.calibration.expected_error,
+    }
+
+
 def score_values(found: Assessment, classes: Sequence[str]) -> dict[str, Any]:
     """Give every score by its name, as JSON can hold it: null where there is none."""
     values = {

@@ -12,22 +12,16 @@ from training.findings import Findings
 from training.report_page.confusion import Confusion
 from training.report_page.gallery import swatch
 from training.report_page.markup import tag
+from training.scores import overall_scores
 
 DASH = "\N{EN DASH}"
 
 
 def score_tiles(findings: Findings) -> Element:
     """Show the scores of the whole set, and that of the best checkpoint."""
-    found = findings.found
-    values = {
-        "pixel accuracy": found.scores.pixel_accuracy,
-        "mean accuracy": found.scores.mean_accuracy,
-        "fwIoU": found.scores.frequency_weighted_iou,
-        "mean Dice": found.scores.mean_dice,
-        "boundary IoU": found.boundary.mean_iou,
-        "calibration error": found.calibration.expected_error,
-        "mIoU of the best checkpoint": findings.best_iou,
-    }
+    values = overall_scores(findings.found)
+    del values["mIoU"]  # stands above
+    values["mIoU of the best checkpoint"] = findings.best_iou
     tiles = [tag("div", tag("b", number(value)), tag("small", name)) for name, value in values.items()]
     return tag("div", *tiles, class_="tiles")
 
