@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from model_zoo import checkpoint
 from model_zoo.spec import ModelSpec
 from training.datasets import Sample, open_dataset
-from training.inference import Inference, infer
-from training.metrics import ConfusionMatrix
-from training.rand_index import RandScore, rand_score
+from training.evaluation.inference import Inference, infer
+from training.evaluation.metrics import ConfusionMatrix
+from training.evaluation.rand_index import RandScore, rand_score
 
 CELL = 1
 TILE = 256

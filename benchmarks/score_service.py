@@ -21,7 +21,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from training.datasets.voc import VOC
-from training.metrics import ConfusionMatrix
+from training.evaluation.metrics import ConfusionMatrix
 
 RLE_IMAGES = 20
 

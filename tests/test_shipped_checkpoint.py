@@ -17,7 +17,7 @@ from service.app import create_app
 from service.settings import SHIPPED_CHECKPOINTS, Settings
 from tests.service.conftest import running, until_ready
 from training.datasets.voc import VOC
-from training.evaluate import evaluate
+from training.evaluation.evaluate import evaluate
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FILES = sorted(SHIPPED_CHECKPOINTS.glob("*.safetensors"))

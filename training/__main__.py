@@ -19,19 +19,19 @@ from model_zoo.atomic import write_atomically
 from model_zoo.checkpoint import BadCheckpoint
 from training.allocator import keep_freed_memory
 from training.contact_sheet import draw_contact_sheet
-from training.crf import Crf
 from training.datasets import Reference, open_dataset
 from training.downloads import DOWNLOADS, download
 from training.errors import InvalidDataset, InvalidOption, InvalidRecipe, LeakingDataset, TrainingError
-from training.evaluate import assess
-from training.inference import Inference
+from training.evaluation.crf import Crf
+from training.evaluation.evaluate import assess
+from training.evaluation.inference import Inference
+from training.evaluation.scores import score_table, score_values
 from training.loop import fit
 from training.precision import determinism
 from training.processes import joined
 from training.recipe import Recipe, read_recipe
 from training.report import write_report
 from training.run_folder import CARD
-from training.scores import score_table, score_values
 from training.survey import shared_images, survey, survey_lines
 
 BAD_INPUT = 2

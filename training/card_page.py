@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from training.environment import hide_homes
+from training.evaluation.scores import overall_scores
 from training.findings import Findings
 from training.report_page.tables import duration, number
 from training.run_folder import LAST
-from training.scores import overall_scores
 
 NUM_WORST = 5
 

@@ -16,9 +16,9 @@ from model_zoo.checkpoint import BadCheckpoint, Checkpoint
 from training.datasets import open_dataset
 from training.environment import environment
 from training.errors import UnreadableRun
-from training.evaluate import Assessment, assess
-from training.extremes import Extremes
-from training.inference import Inference
+from training.evaluation.evaluate import Assessment, assess
+from training.evaluation.extremes import Extremes
+from training.evaluation.inference import Inference
 from training.provenance import dataset_record
 from training.recipe import Recipe, read_recipe
 from training.run_folder import BEST, LAST, METRICS, RECIPE

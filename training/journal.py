@@ -11,9 +11,9 @@ from typing import Self
 
 from tqdm import tqdm  # type: ignore[import-untyped]  # tqdm has no stubs
 
+from training.evaluation.metrics import ConfusionMatrix
 from training.events import Events
 from training.loading import StepBatches, TrainingBatch
-from training.metrics import ConfusionMatrix
 from training.processes import Processes
 from training.run_folder import EVENTS, METRICS, EpochRow, append_row, cut_rows
 from training.state import Progress

@@ -28,12 +28,12 @@ from model_zoo.spec import ModelSpec
 from training.datasets import LabelSpace, SegmentationDataset, check_leaks, open_dataset
 from training.dead_branches import DeadBranches
 from training.errors import InvalidDataset, NonFiniteLoss, TrainingError
-from training.evaluate import evaluate, metrics_of
+from training.evaluation.evaluate import evaluate, metrics_of
+from training.evaluation.metrics import ConfusionMatrix
 from training.initial import make_network, starve_warning, train_mode, try_step
 from training.journal import Journal
 from training.loading import StepBatches, TrainingBatch, TrainingSamples, training_batches
 from training.losses import LOSSES, Counts, count, sample_pixels, segmentation_loss
-from training.metrics import ConfusionMatrix
 from training.mixing import Mix
 from training.processes import ALONE, Processes
 from training.provenance import training_record

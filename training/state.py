@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from model_zoo.atomic import write_atomically
 from training.errors import DamagedState
-from training.metrics import ConfusionMatrix
+from training.evaluation.metrics import ConfusionMatrix
 
 FOLDER = "state"
 PATTERN = "step-*.pt"

@@ -13,10 +13,10 @@ from torchvision.transforms import v2  # type: ignore[import-untyped]  # torchvi
 
 from model_zoo.preprocess import mean_color
 from model_zoo.spec import InputRule, SizeRule
-from training.boundaries import near_boundary
 from training.datasets import Sample
 from training.datasets.shapes import Shapes
 from training.distortions import CROP_DRAWS, RandomCrop, RandomElastic, RandomJPEG, RandomMotionBlur, RandomShift
+from training.evaluation.boundaries import near_boundary
 from training.transforms import Augment, Augmentation, RandomScale, random_key
 
 STILL = Augmentation(crop=96, scale_min=1.0, scale_max=1.0, flip=0.0, jitter=0.0)

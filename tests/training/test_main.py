@@ -13,7 +13,7 @@ import pytest
 from model_zoo import checkpoint
 from tests.training.conftest import TINY_RUN, VocTree
 from training.__main__ import main
-from training.crf import Crf
+from training.evaluation.crf import Crf
 
 
 def test_a_checkpoint_scores_what_its_run_said(run_folder: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from model_zoo.architectures import build
 from training.datasets import open_dataset
-from training.inference import Inference, infer
+from training.evaluation.inference import Inference, infer
 from training.recipe import read_recipe
 
 

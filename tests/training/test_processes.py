@@ -13,7 +13,7 @@ import torch
 from model_zoo import checkpoint
 from training.datasets.shapes import Shapes
 from training.errors import InvalidRecipe
-from training.evaluate import evaluate
+from training.evaluation.evaluate import evaluate
 from training.loop import fit
 from training.processes import ALONE, Processes, joined
 from training.recipe import Recipe, read_recipe

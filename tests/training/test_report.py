@@ -8,8 +8,8 @@ from tests.training.html_page import Page, read_page
 from training.__main__ import BAD_INPUT, main
 from training.datasets import open_dataset
 from training.errors import TrainingError
-from training.evaluate import Assessment, assess
-from training.inference import Inference
+from training.evaluation.evaluate import Assessment, assess
+from training.evaluation.inference import Inference
 from training.recipe import read_recipe
 from training.report import write_report
 from training.report_page.tables import DASH

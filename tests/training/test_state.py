@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from training.errors import DamagedState
-from training.metrics import ConfusionMatrix
+from training.evaluation.metrics import ConfusionMatrix
 from training.state import Learner, Progress, bytes_needed, has_state, load_state, save_state
 
 

@@ -8,13 +8,13 @@ from PIL import Image
 
 from model_zoo.card import CheckpointHeader, DatasetRecord, InitialWeights, SelfTest, Training
 from model_zoo.spec import ModelSpec
-from training.boundaries import BoundaryMatrix
-from training.calibration import Calibration
 from training.datasets import Sample
-from training.evaluate import Assessment
-from training.extremes import Extremes
+from training.evaluation.boundaries import BoundaryMatrix
+from training.evaluation.calibration import Calibration
+from training.evaluation.evaluate import Assessment
+from training.evaluation.extremes import Extremes
+from training.evaluation.metrics import ConfusionMatrix
 from training.findings import Findings
-from training.metrics import ConfusionMatrix
 from training.recipe import read_recipe
 
 MARKUP = '<b>&"x|y'

@@ -13,7 +13,7 @@ from PIL import Image
 from model_zoo.labels import IGNORE_INDEX
 from training.contact_sheet import BACKGROUND, blend
 from training.datasets import LabelSpace
-from training.extremes import ScoredImage
+from training.evaluation.extremes import ScoredImage
 from training.report_page.markup import Content, tag
 
 LONGEST_SIDE = 320

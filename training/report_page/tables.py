@@ -8,11 +8,11 @@ from xml.etree.ElementTree import Element
 
 from model_zoo.card import DatasetRecord
 from training.environment import hide_homes
+from training.evaluation.scores import overall_scores
 from training.findings import Findings
 from training.report_page.confusion import Confusion
 from training.report_page.gallery import swatch
 from training.report_page.markup import tag
-from training.scores import overall_scores
 
 DASH = "\N{EN DASH}"
 

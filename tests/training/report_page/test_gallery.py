@@ -6,7 +6,7 @@ from PIL import Image
 
 from model_zoo.labels import voc_palette
 from training.datasets import LabelSpace, Sample
-from training.extremes import ScoredImage
+from training.evaluation.extremes import ScoredImage
 from training.report_page.gallery import draw_gallery
 
 LABELS = LabelSpace("three", ("background", "cat", "dog"), voc_palette(3))

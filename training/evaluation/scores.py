@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from training.evaluate import Assessment
-from training.metrics import ConfusionMatrix
+from training.evaluation.evaluate import Assessment
+from training.evaluation.metrics import ConfusionMatrix
 
 
 def score_table(found: Assessment, classes: Sequence[str]) -> str:

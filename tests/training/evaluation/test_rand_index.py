@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from training.rand_index import RandScore, number_objects, rand_of, rand_score, thin_borders
+from training.evaluation.rand_index import RandScore, number_objects, rand_of, rand_score, thin_borders
 
 SMALL = arrays(np.int32, (3, 4), elements=st.integers(0, 3))
 

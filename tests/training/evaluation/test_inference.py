@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from model_zoo.predict import forward
 from model_zoo.preprocess import network_input
 from model_zoo.spec import InputRule, ModelSpec, Prediction, SizeRule
-from training.crf import Crf, refine
 from training.errors import InvalidOption
-from training.inference import Inference, infer
+from training.evaluation.crf import Crf, refine
+from training.evaluation.inference import Inference, infer
 
 SPEC = ModelSpec(
     architecture="unet",

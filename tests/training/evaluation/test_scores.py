@@ -3,11 +3,11 @@ import math
 
 import torch
 
-from training.boundaries import BoundaryMatrix
-from training.calibration import Calibration
-from training.evaluate import Assessment
-from training.metrics import ConfusionMatrix
-from training.scores import score_table, score_values
+from training.evaluation.boundaries import BoundaryMatrix
+from training.evaluation.calibration import Calibration
+from training.evaluation.evaluate import Assessment
+from training.evaluation.metrics import ConfusionMatrix
+from training.evaluation.scores import score_table, score_values
 
 CLASSES = ("background", "cat", "dog")
 

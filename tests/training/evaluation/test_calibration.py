@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from training.calibration import Calibration
+from training.evaluation.calibration import Calibration
 
 
 def test_the_error_of_a_hand_made_case_is_right() -> None:

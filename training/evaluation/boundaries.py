@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model_zoo.labels import IGNORE_INDEX
-from training.metrics import ConfusionMatrix
+from training.evaluation.metrics import ConfusionMatrix
 
 DILATION_RATIO = 0.02
 """The width of a boundary, as a share of the image's diagonal: the paper's."""

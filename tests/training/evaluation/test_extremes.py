@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from training.datasets import Sample
-from training.extremes import Extremes
-from training.metrics import ConfusionMatrix
+from training.evaluation.extremes import Extremes
+from training.evaluation.metrics import ConfusionMatrix
 
 
 def watch(extremes: Extremes, name: str, *, hits: int, pixels: int = 100) -> None:

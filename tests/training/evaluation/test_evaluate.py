@@ -11,9 +11,9 @@ from model_zoo.spec import ModelSpec, Prediction, SizeRule
 from training.datasets import LabelSpace, Sample
 from training.datasets.shapes import SHAPES_LABELS, Shapes
 from training.errors import InvalidDataset
-from training.evaluate import assess, evaluate, metrics_of
-from training.inference import Inference
-from training.metrics import ConfusionMatrix
+from training.evaluation.evaluate import assess, evaluate, metrics_of
+from training.evaluation.inference import Inference
+from training.evaluation.metrics import ConfusionMatrix
 
 
 class AlwaysClass(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.datasets import Sample
 from training.datasets.sample import Target
-from training.metrics import ConfusionMatrix
+from training.evaluation.metrics import ConfusionMatrix
 
 
 @dataclass(frozen=True, slots=True)

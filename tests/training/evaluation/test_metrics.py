@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from training.metrics import Bootstrap, ConfusionMatrix
+from training.evaluation.metrics import Bootstrap, ConfusionMatrix
 
 CLASSES = 4
 SHAPE = (2, 5, 6)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.crf import PIXELS_AT_ONCE, Crf, mean_field, refine
 from training.errors import InvalidOption
+from training.evaluation.crf import PIXELS_AT_ONCE, Crf, mean_field, refine
 
 DEVIATIONS = ("appearance_xy", "appearance_rgb", "smoothness_xy")
 

@@ -18,12 +18,12 @@ from model_zoo.predict import predict
 from model_zoo.preprocess import network_input
 from model_zoo.spec import ModelSpec
 from model_zoo.upsample import upsample_confidence
-from training.boundaries import BoundaryMatrix
-from training.calibration import Calibration
 from training.datasets import Sample, SegmentationDataset
 from training.errors import InvalidDataset
-from training.inference import Inference, infer
-from training.metrics import Bootstrap, ConfusionMatrix
+from training.evaluation.boundaries import BoundaryMatrix
+from training.evaluation.calibration import Calibration
+from training.evaluation.inference import Inference, infer
+from training.evaluation.metrics import Bootstrap, ConfusionMatrix
 from training.processes import ALONE, Processes
 
 Watch = Callable[[Sample, Tensor, ConfusionMatrix], None]

@@ -19,8 +19,8 @@ from model_zoo.predict import network_batch
 from model_zoo.preprocess import network_size, sized_input
 from model_zoo.spec import ModelSpec
 from model_zoo.tiling import Run, overlap_tile, sliding_window
-from training.crf import Crf, refine
 from training.errors import InvalidOption
+from training.evaluation.crf import Crf, refine
 
 LARGEST_SCALE = 4.0
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from training.boundaries import BoundaryMatrix, boundary_width, near_boundary
+from training.evaluation.boundaries import BoundaryMatrix, boundary_width, near_boundary
 
 LABELS = arrays(np.uint8, (9, 8), elements=st.integers(0, 2))
 

@@ -1,0 +1,1 @@
+"""Score networks: how an image is seen, what is counted, and what comes of it."""
