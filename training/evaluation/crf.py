@@ -22,7 +22,7 @@ from training.errors import InvalidOption
 
 PIXELS_AT_ONCE = 2**18
 """Pixels whose kernels are held in memory at a time: four bytes each, and twice, for half of the window."""
-LARGEST_WINDOW = 63
+LARGEST_WINDOW = 127
 LARGEST_DILATION = 64
 
 LEAST_DEVIATION = 0.01
