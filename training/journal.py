@@ -40,6 +40,8 @@ class Journal:
         if processes.is_first:
             cut_rows(out / METRICS, progress.num_rows)
             self._events = Events(out / EVENTS, first_step=progress.step + 1)
+        if 0 < progress.step < plan.num_steps:
+            self.tell(f"goes on after step {progress.step} of {plan.num_steps}")
 
     def __enter__(self) -> Self:
         """Go on."""

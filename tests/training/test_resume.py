@@ -60,7 +60,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("step", [1, 2, 7, 12, 13, 23, 24])
 def test_trap_54_a_run_that_ended_at_any_step_goes_on_as_if_it_had_not(
-    tmp_path: Path, whole: Path, step: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, whole: Path, step: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe, taken = read_recipe("quick", RUN), []
     optimizer_step = torch.optim.AdamW.step
@@ -75,8 +75,11 @@ def test_trap_54_a_run_that_ended_at_any_step_goes_on_as_if_it_had_not(
         patch.setattr(torch.optim.AdamW, "step", step_or_end)
         with pytest.raises(Killed):
             fit(recipe, tmp_path / "run")
+    capsys.readouterr()
     fit(recipe, tmp_path / "run")
 
+    saved = (step - 1) // 2 * 2
+    assert (f"goes on after step {saved} of 24" in capsys.readouterr().out) == (saved > 0)
     assert_same_run(tmp_path / "run", whole)
 
 
