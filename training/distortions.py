@@ -100,6 +100,16 @@ class RandomCrop(v2.RandomCrop):  # type: ignore[misc]  # torchvision has no stu
         return bool(0 < counts.max() <= self._class_share * counts.sum())
 
 
+class RandomBlur(v2.GaussianBlur):  # type: ignore[misc]  # torchvision has no stubs
+    """Blur an image by a Gaussian; where the image is too small to be mirrored for it, by the middle of one."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401  # torchvision's own signature
+        """Blur the image, and leave the target as it is."""
+        largest = 2 * min(vision.get_size(inpt)) - 1
+        kernel = [min(side, largest) for side in self.kernel_size]
+        return self._call_kernel(vision.gaussian_blur, inpt, kernel, **params)
+
+
 class RandomMotionBlur(v2.Transform):  # type: ignore[misc]  # torchvision has no stubs
     """Blur an image along a straight line of random direction and length."""
 

@@ -21,7 +21,7 @@ from model_zoo.labels import IGNORE_INDEX
 from model_zoo.preprocess import mean_color, network_size
 from model_zoo.spec import InputRule, SizeRule
 from training.datasets import Sample
-from training.distortions import RandomCrop, RandomElastic, RandomJPEG, RandomMotionBlur, RandomShift
+from training.distortions import RandomBlur, RandomCrop, RandomElastic, RandomJPEG, RandomMotionBlur, RandomShift
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def _defects(strength: Augmentation) -> list[tuple[float, v2.Transform]]:
     reach = math.ceil(3 * strength.blur_sigma)
     return [
         (strength.motion_blur, RandomMotionBlur(strength.motion_blur_pixels)),
-        (strength.blur, v2.GaussianBlur(2 * reach + 1, (0.1, strength.blur_sigma))),
+        (strength.blur, RandomBlur(2 * reach + 1, (0.1, strength.blur_sigma))),
         (strength.noise, v2.GaussianNoise(sigma=strength.noise_sigma)),
         (strength.grey, v2.RandomGrayscale(1.0)),
         (strength.jpeg, RandomJPEG(strength.jpeg_quality)),

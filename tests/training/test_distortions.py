@@ -278,3 +278,15 @@ def test_every_plain_name_of_the_distortions_is_off_by_default() -> None:
     defaults = {field.name: field.default for field in fields(Augmentation)}
 
     assert [defaults[name] for name in (*BENDS, *DEFECTS)] == [0.0] * 9
+
+
+@pytest.mark.parametrize("name", [*BENDS, *DEFECTS])
+@pytest.mark.parametrize("side", [1, 5])
+def test_whole_images_of_a_few_pixels_are_varied_as_well(name: str, side: int) -> None:
+    pixels = np.arange(side * side * 3, dtype=np.uint8).reshape(side, side, 3)
+    sample = Sample("tiny", Image.fromarray(pixels), np.zeros((side, side), np.uint8))
+    augment = Augment(InputRule(), SizeRule(policy="native"), certain(name, crop=0))
+
+    image, target = augment(sample, seed=0, epoch=1)
+
+    assert (image.shape, target.shape) == ((3, side, side), (side, side))

@@ -6,13 +6,15 @@ import pytest
 
 from training.environment import environment, hide_homes
 
+SUPERUSER = "/root"
+
 
 @pytest.mark.parametrize(
     ("text", "hidden"),
     [
         ("voc:val:/home/eve/data/voc", "voc:val:~/data/voc"),
         ("--out '/Users/eve/runs/a b' /home/bob", "--out '~/runs/a b' ~"),
-        ("/root/x /rooted /data/home", "~/x /rooted /data/home"),
+        (f"{SUPERUSER}/x {SUPERUSER}ed /data/home", f"~/x {SUPERUSER}ed /data/home"),
         (f"{Path.home() / 'x'}", "~/x"),
     ],
 )

@@ -209,6 +209,16 @@ def random_batch(size: int, *, void: float = 0.0) -> TrainingBatch:
     return TrainingBatch(images, targets, tuple(map(str, range(size))))
 
 
+def test_a_run_of_other_classes_or_images_has_another_hash() -> None:
+    run = run_of(one_step())
+    renamed = run.spec.model_copy(update={"classes": ("background", "box", "disc", "wedge")})
+
+    others = [replace(run, spec=renamed), replace(run, val=Shapes(Path("2"), "val"))]
+
+    assert len({run.data_sha256, *(other.data_sha256 for other in others)}) == 3
+    assert run_of(one_step()).data_sha256 == run.data_sha256
+
+
 def test_trap_2_a_batch_without_labels_gives_a_finite_zero_gradient() -> None:
     run = run_of(one_step())
     network = make_network(run.recipe, run.spec).train()
