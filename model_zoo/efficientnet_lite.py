@@ -1,4 +1,4 @@
-"""Build the trunk of EfficientNet-Lite0, which torchvision lacks.
+"""Build the trunks of EfficientNet-Lite 0, 1 and 2, which torchvision lacks.
 
 Tan and Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
 https://arxiv.org/abs/1905.11946; the Lite variant drops squeeze-and-excitation and swish for ReLU6.
@@ -9,7 +9,9 @@ Letters: B batch, F features, H and W height and width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,7 +27,36 @@ BLOCKS: tuple[tuple[int, int, int, int, int], ...] = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-"""Repeats, kernel, stride of the first repeat, expansion and channels of each group of blocks."""
+"""Repeats, kernel, stride of the first repeat, expansion and channels of each group of blocks, in Lite0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Say how much wider and deeper than Lite0 a network is; the stem and the ends of its depth stay."""
+
+    width: float
+    depth: float
+
+    def channels(self, channels: int) -> int:
+        """Widen, to the multiple of 8 that is nearest but not below 90 %."""
+        widened = self.width * channels
+        rounded = max(8, int(widened + 4) // 8 * 8)
+        return rounded if rounded >= 0.9 * widened else rounded + 8
+
+    def repeats(self, group: int) -> int:
+        """Count the blocks of a group."""
+        repeats = BLOCKS[group][0]
+        return repeats if group in (0, len(BLOCKS) - 1) else math.ceil(self.depth * repeats)
+
+    def ends(self) -> tuple[int, ...]:
+        """Count the layers up to the end of each group of blocks, the stem included."""
+        ends = [0]
+        for group in range(len(BLOCKS)):
+            ends.append(ends[-1] + self.repeats(group))
+        return tuple(ends[1:])
+
+
+LITE0, LITE1, LITE2 = Scaling(1.0, 1.0), Scaling(1.0, 1.1), Scaling(1.1, 1.2)
 
 PUBLISHED_NAMES: Mapping[str, str] = {
     "_expand_conv": "expand.0",
@@ -38,12 +69,13 @@ PUBLISHED_NAMES: Mapping[str, str] = {
 """The layers of a block: their names in the published weights, and here."""
 
 
-def efficientnet_lite0_features() -> nn.Sequential:
-    """Build the stem and the 16 blocks, without the last 1x1 convolution and the classifier."""
+def efficientnet_lite_features(scaling: Scaling) -> nn.Sequential:
+    """Build the stem and the blocks, without the last 1x1 convolution and the classifier."""
     layers: list[nn.Module] = [conv_norm(3, STEM_CHANNELS, kernel=3, stride=2)]
     channels = STEM_CHANNELS
-    for repeats, kernel, stride, expansion, out_channels in BLOCKS:
-        for repeat in range(repeats):
+    for group, (_, kernel, stride, expansion, lite0_channels) in enumerate(BLOCKS):
+        out_channels = scaling.channels(lite0_channels)
+        for repeat in range(scaling.repeats(group)):
             block = InvertedResidual(
                 channels, out_channels, kernel=kernel, stride=stride if repeat == 0 else 1, expansion=expansion
             )

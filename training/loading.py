@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm  # type: ignore[import-untyped]  # tqdm has no stubs
 
+from model_zoo.labels import IGNORE_INDEX
 from training.datasets import Sample, SegmentationDataset
 from training.errors import InvalidRecipe, TrainingError, WorkerLost
 from training.losses.boundary_weights import boundary_weights
 from training.mixing import Mix
 from training.processes import ALONE, Processes
-from training.transforms import Augment, pad_to
+from training.rare_classes import Paste, RepeatedMix
+from training.transforms import Augment, pad_to, random_key
 
 Key = tuple[int, int]
 """How often the dataset has been gone through, this time included, and an index into the training samples."""
@@ -64,7 +67,7 @@ class StepBatches(Sampler[list[Key]]):
 
     def __init__(  # noqa: PLR0913  # each says which samples come when
         self,
-        mix: Mix,
+        mix: Mix | RepeatedMix,
         *,
         batch_size: int,
         epochs: int | None = None,
@@ -112,7 +115,7 @@ class StepBatches(Sampler[list[Key]]):
 class TrainingSamples(Dataset[TrainingBatch]):
     """Give augmented samples of several datasets, one behind the other, by key; each as a batch of one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each says what a sample becomes
         self,
         datasets: Sequence[SegmentationDataset],
         augment: Augment,
@@ -120,12 +123,14 @@ class TrainingSamples(Dataset[TrainingBatch]):
         seed: int,
         cache: bool,
         weigh_boundaries: bool = False,
+        paste: float = 0.0,
     ) -> None:
         self._places = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
         self._augment = augment
         self._seed = seed
         self._weigh_boundaries = weigh_boundaries
         self._cached = list(self._read_all()) if cache else None
+        self._paste = Paste(self.classes(), paste, self._crop) if paste else None
 
     def __len__(self) -> int:
         """Count the samples of all datasets."""
@@ -134,10 +139,21 @@ class TrainingSamples(Dataset[TrainingBatch]):
     def __getitem__(self, key: Key) -> TrainingBatch:
         """Give one sample as this visit sees it."""
         visit, index = key
-        sample = self._cached[index] if self._cached is not None else self._read(index)
+        sample = self._sample(index)
         image, target = self._augment(sample, seed=self._seed, epoch=visit)
+        if self._paste is not None:
+            image, target = self._paste(image, target, key=random_key(self._seed, visit, f"paste {index}"))
         weights = torch.from_numpy(boundary_weights(target.numpy()))[None] if self._weigh_boundaries else None
         return TrainingBatch(image[None], target[None], (sample.id,), weights)
+
+    def classes(self) -> list[frozenset[int]]:
+        """Say which classes each sample has.
+
+        Raises:
+            InvalidDataset: one cannot be read; the message names it.
+        """
+        samples = self._cached if self._cached is not None else self._read_all()
+        return [frozenset(np.unique(sample.target).tolist()) - {IGNORE_INDEX} for sample in samples]
 
     def check(self) -> None:
         """Read every sample once, so that one that cannot be read is known before training starts.
@@ -148,6 +164,12 @@ class TrainingSamples(Dataset[TrainingBatch]):
         if self._cached is None:
             for _ in self._read_all():
                 pass
+
+    def _crop(self, index: int, visit: int) -> tuple[Tensor, Tensor]:
+        return self._augment(self._sample(index), seed=self._seed, epoch=visit)
+
+    def _sample(self, index: int) -> Sample:
+        return self._cached[index] if self._cached is not None else self._read(index)
 
     def _read(self, index: int) -> Sample:
         dataset, place = self._places[index]

@@ -37,6 +37,7 @@ from training.losses import LOSSES, Counts, count, sample_pixels, segmentation_l
 from training.mixing import Mix
 from training.processes import ALONE, Processes
 from training.provenance import training_record
+from training.rare_classes import RepeatedMix, repeat_factors
 from training.recipe import Recipe
 from training.report import write_report
 from training.run_folder import BEST, CARD, LAST, REPORT, check_space, opened
@@ -86,8 +87,8 @@ def fit(
     average = copy.deepcopy(network) if recipe.ema_decay else None
     learner = Learner(network, make_optimizer(network, recipe), average)
     run = Run(recipe, out, spec, val, training_record(recipe, train, command=command), processes)
-    plan = _plan(recipe, train, processes)
     samples = _samples(recipe, spec, train)
+    plan = _plan(recipe, train, samples, processes)
     if overwrite or not has_state(out / FOLDER):
         smallest_part = max(1, plan.smallest_batch // (recipe.accumulate * processes.count))
         _check_beforehand(run, network, samples, num_images=smallest_part)
@@ -224,8 +225,14 @@ def _forward(network: nn.Module, recipe: Recipe, processes: Processes) -> nn.Mod
     return processes.share(compiled, sync_norms=recipe.sync_norms)  # type: ignore[arg-type]  # compiled is a module, too
 
 
-def _plan(recipe: Recipe, train: Sequence[SegmentationDataset], processes: Processes) -> StepBatches:
-    mix = Mix([len(dataset) for dataset in train], recipe.train_weights or None, seed=recipe.seed)
+def _plan(
+    recipe: Recipe, train: Sequence[SegmentationDataset], samples: TrainingSamples, processes: Processes
+) -> StepBatches:
+    mix: Mix | RepeatedMix
+    if recipe.rare_share:
+        mix = RepeatedMix(repeat_factors(samples.classes(), recipe.rare_share), seed=recipe.seed)
+    else:
+        mix = Mix([len(dataset) for dataset in train], recipe.train_weights or None, seed=recipe.seed)
     return StepBatches(mix, batch_size=recipe.batch_size, epochs=recipe.epochs, steps=recipe.steps, processes=processes)
 
 
@@ -235,6 +242,7 @@ def _samples(recipe: Recipe, spec: ModelSpec, train: Sequence[SegmentationDatase
         Augment(spec.input, spec.size, recipe.augmentation),
         seed=recipe.seed,
         cache=recipe.cache,
+        paste=recipe.paste,
         weigh_boundaries=any(weight and LOSSES[name].weighted for name, weight in recipe.loss.items()),
     )
 

@@ -46,6 +46,9 @@ class Recipe(Frozen):
         default=(),
         description="how often each of them is drawn from, relative to the others; by their sizes if not said",
     )
+    rare_share: Share = Field(
+        default=0.0, description="share of the images below which a class is rare, and its images come more often"
+    )
     val: str = Field(description="dataset to validate on, as READER:LIST:PATH")
     val_name: str | None = Field(default=None, description="what the card calls it, if not its folder and list")
     licences: Mapping[str, str] = Field(
@@ -77,6 +80,7 @@ class Recipe(Frozen):
     saturation: Share | None = Field(default=None, description="its strength, if not jitter's")
     hue: float | None = Field(default=None, ge=0, le=0.5, description="strength of random hue; none if not said")
 
+    paste: Share = Field(default=0.0, description="chance that what another image has of a class is pasted in")
     flip_vertical: Share = Field(default=0.0, description="chance of a vertical flip")
     rotate: Share = Field(default=0.0, description="chance of a rotation")
     rotate_degrees: float = Field(default=10.0, gt=0, le=180, description="its largest angle, either way")
@@ -141,6 +145,10 @@ class Recipe(Frozen):
             raise ValueError(f"scale_min {self.scale_min} is above scale_max {self.scale_max}")
         if 0 < self.crop < SMALLEST_CROP:
             raise ValueError(f"crop {self.crop} px is neither 0 nor {SMALLEST_CROP} or more")
+        if self.paste and not self.crop:
+            raise ValueError(f"paste {self.paste} needs crops: whole images differ in size")
+        if self.rare_share and self.train_weights:
+            raise ValueError("rare_share and train_weights exclude each other")
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("say either epochs or steps")
         if self.accumulate > self.batch_size:

@@ -19,8 +19,9 @@ from model_zoo.backbones import OutputStride, build_encoder
 from model_zoo.spec import Prediction
 
 DilatableEncoder = Literal[
-    "efficientnet_lite0", "mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50", "resnet101"
-]
+    "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2", "mobilenet_v3_large",
+    "resnet18", "resnet50", "resnet101",
+]  # fmt: skip
 
 SKIP_CHANNELS = 48
 ATROUS_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}

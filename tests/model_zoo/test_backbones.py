@@ -23,7 +23,9 @@ from model_zoo.backbones import (
 from model_zoo.efficientnet_lite import PUBLISHED_NAMES, SameConv2d
 
 PHOTOS = Path("voc/VOCdevkit/VOC2012/JPEGImages")
-TORCHVISION_NAMES = [name for name in get_args(EncoderName) if name not in ("efficientnet_lite0", "vgg16_gn")]
+TORCHVISION_NAMES = [
+    name for name in get_args(EncoderName) if not name.startswith("efficientnet_lite") and name != "vgg16_gn"
+]
 DILATABLE_NAMES = [name for name in get_args(EncoderName) if not name.startswith("vgg16")]
 
 
@@ -242,15 +244,27 @@ def test_efficientnet_lite0_takes_the_names_of_its_published_file(tmp_path: Path
     assert all(torch.equal(weight, other.state_dict()[name]) for name, weight in encoder.state_dict().items())
 
 
-def test_efficientnet_lite0_gives_the_features_of_the_published_network() -> None:
+@pytest.mark.parametrize(
+    ("name", "ends", "side"),  # the published network pads for this side alone
+    [
+        ("efficientnet_lite0", (2, 4, 10, 15), 224),
+        ("efficientnet_lite1", (3, 6, 14, 20), 240),
+        ("efficientnet_lite2", (3, 6, 14, 20), 260),
+    ],
+)
+def test_efficientnet_lite_gives_the_features_of_the_published_network(
+    name: EncoderName, ends: tuple[int, ...], side: int, tmp_path: Path
+) -> None:
     published = pytest.importorskip("efficientnet_lite_pytorch", reason="the published network is not installed")
-    theirs = published.EfficientNet.from_name("efficientnet-lite0").eval()
-    theirs.load_state_dict(torch.load(published_file(), weights_only=True))
-    ours = build_encoder("efficientnet_lite0").eval()
-    load_encoder_weights(ours, published_file())
-    images = torch.rand(1, 3, 224, 224) * 2 - 1
+    torch.manual_seed(0)
+    theirs = published.EfficientNet.from_name(name.replace("_", "-")).eval()
+    file = tmp_path / "published.pth"
+    torch.save(theirs.state_dict(), file)
+    ours = build_encoder(name).eval()
+    load_encoder_weights(ours, file)
+    images = torch.rand(1, 3, side, side) * 2 - 1
     outputs: list[Tensor] = []
-    for module in (theirs._blocks[2], theirs._blocks[4], theirs._blocks[10], theirs._blocks[15]):
+    for module in (theirs._blocks[end] for end in ends):
         module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
 
     with torch.inference_mode():
