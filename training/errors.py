@@ -58,3 +58,11 @@ class WorkerLost(TrainingError):
 
 class DamagedState(TrainingError):
     """A run cannot be resumed from what it has left."""
+
+
+class InvalidImport(TrainingError):
+    """Say what of somebody else's checkpoint does not fit, and what would."""
+
+
+class InvalidExport(TrainingError):
+    """Say why a checkpoint cannot be written in another format."""
