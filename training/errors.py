@@ -10,7 +10,9 @@ TrainingError
 ├── FolderNotEmpty    the run folder holds another run, or something else
 ├── FolderInUse       another process is training in the run folder
 ├── WorkerLost        a process that prepares images has ended
-└── DamagedState      a run cannot be resumed from what it has left
+├── DamagedState      a run cannot be resumed from what it has left
+├── InvalidImport     somebody else's checkpoint does not fit any network of the zoo
+└── InvalidExport     a checkpoint cannot be written in another format
 """
 
 from __future__ import annotations

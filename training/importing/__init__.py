@@ -1,1 +1,1 @@
-"""Bring checkpoints that others made into this project's file: from torchvision, segmentation-models-pytorch, or plain."""
+"""Bring others' checkpoints into this project's file: torchvision's, segmentation-models-pytorch's, or plain ones."""
