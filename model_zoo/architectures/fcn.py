@@ -1,10 +1,11 @@
-"""Build FCN-32s, FCN-16s and FCN-8s on VGG-16.
+"""Build FCN-32s, FCN-16s and FCN-8s on VGG-16 or any other encoder.
 
 Long, Shelhamer, Darrell 2015, "Fully Convolutional Networks for Semantic Segmentation",
 https://arxiv.org/abs/1411.4038; the constants are those of the authors' released networks.
 
-Class scores never pass through ReLU, batch norm or dropout: after a score layer that starts at zero these would stop
-its gradient for ever.
+Class scores pass through no ReLU, batch norm or dropout: after a score layer that starts at zero these would stop its
+gradient for ever. ``score_activation`` and ``score_init="zero_twice"`` break this; they are there to measure what it
+costs, and no network should be trained with them.
 
 Letters: B batch, C classes, F features, H and W height and width.
 """
@@ -26,7 +27,10 @@ from model_zoo.spec import Prediction
 Padding = Literal["same", "caffe"]
 Stride = Literal[32, 16, 8]
 
-ENCODERS: Mapping[Norm, EncoderName] = {"none": "vgg16", "batch": "vgg16_bn", "group": "vgg16_gn"}
+ScoreInit = Literal["zero", "he", "zero_twice"]
+ScoreActivation = Literal["none", "norm_relu", "norm_relu_all"]
+
+VGG: Mapping[Norm, EncoderName] = {"none": "vgg16", "batch": "vgg16_bn", "group": "vgg16_gn"}
 
 CAFFE_PAD = 100
 CAFFE_CROPS: Mapping[Stride, int] = {32: 19, 16: 27, 8: 31}
@@ -34,7 +38,6 @@ CAFFE_CROPS: Mapping[Stride, int] = {32: 19, 16: 27, 8: 31}
 CAFFE_SKIP_CROPS = (5, 9)
 """The same for the skips of pool4 and pool3."""
 
-SKIP_CHANNELS = (512, 256)
 AT_ONCE_SCALES = (0.01, 0.0001)
 """What brings pool4 and pool3 to the size of the scores, where all three streams are trained at once."""
 
@@ -43,7 +46,11 @@ class FCN(nn.Module):
     """Score coarse features with a convolutional classifier, and add the scores of finer ones on the way up.
 
     ``padding="caffe"`` pads by 100 pixels and crops, as the authors did; ``"same"`` keeps sizes and is far cheaper.
-    ``decoder="wide"`` carries 512 and 256 features on the way up, in place of class scores.
+    ``decoder="wide"`` carries as many features on the way up as the maps have that are added, 512 and 256 on VGG-16, in
+    place of class scores. ``norm`` is VGG's; other encoders have their own.
+
+    ``score_init`` says what starts at zero: the weights of all score layers, of none, or of fc7 and all score layers.
+    ``score_activation`` puts batch norm and ReLU behind what is added from finer maps, or behind all scores.
     """
 
     stride: Stride = 32
@@ -52,38 +59,45 @@ class FCN(nn.Module):
         self,
         num_classes: int,
         *,
+        encoder: EncoderName = "vgg16",
         padding: Padding = "same",
         decoder: Literal["score", "wide"] = "score",
-        head_width: Literal[4096, 1024, 512] = 4096,
+        head_width: Literal[4096, 1024, 512, 256, 128] = 4096,
         head_kernel: Literal[7, 1] = 7,
         norm: Norm = "none",
         drop_rate: Rate = 0.5,
         skip_scale: Literal["none", "at_once"] = "none",
-        score_init: Literal["zero", "he"] = "zero",
+        score_init: ScoreInit = "zero",
+        score_activation: ScoreActivation = "none",
         learn_upsampling: bool = True,
     ) -> None:
         super().__init__()
-        if padding == "caffe" and head_kernel != 7:
-            raise ValueError("padding='caffe' is made for head_kernel=7")
         if decoder == "wide" and not learn_upsampling:
             raise ValueError("decoder='wide' mixes channels while upsampling, so learn_upsampling must be true")
+        _check_encoder(encoder, norm=norm, padding=padding, head_kernel=head_kernel)
         self.padding = padding
-        self.encoder = build_encoder(ENCODERS[norm])
+        self.encoder = build_encoder(VGG[norm] if encoder == "vgg16" else encoder)
         if padding == "caffe":
             _pad_as_caffe(self.encoder.features)
-        self.fc6 = _convolution(512, head_width, head_kernel, padding=head_kernel // 2 if padding == "same" else 0)
+        *_, pool3, pool4, pool5 = self.encoder.channels
+        self.fc6 = _convolution(pool5, head_width, head_kernel, padding=head_kernel // 2 if padding == "same" else 0)
         self.fc7 = _convolution(head_width, head_width, 1)
+        if score_init == "zero_twice":
+            nn.init.zeros_(self.fc7.weight)
         self.drop = nn.Dropout(drop_rate)
-        self.score = _score(head_width, num_classes, start=score_init)
+        score = _score(head_width, num_classes, start=score_init)
+        self.score = _activated(score, num_classes) if score_activation == "norm_relu_all" else score
 
         self.fusions = nn.ModuleList()
         channels = num_classes
-        for i in range({32: 0, 16: 1, 8: 2}[self.stride]):
+        for i, skip_channels in enumerate((pool4, pool3)[: {32: 0, 16: 1, 8: 2}[self.stride]]):
             is_wide = decoder == "wide"
-            out_channels = SKIP_CHANNELS[i] if is_wide else num_classes
+            out_channels = skip_channels if is_wide else num_classes
+            up = Upsampling(channels, out_channels, 2, padding=padding, is_wide=is_wide)
+            skip = nn.Identity() if is_wide else _score(skip_channels, num_classes, start=score_init)
             fusion = Fusion(
-                Upsampling(channels, out_channels, 2, padding=padding, is_wide=is_wide),
-                nn.Identity() if is_wide else _score(SKIP_CHANNELS[i], num_classes, start=score_init),
+                up,
+                skip if score_activation == "none" else _activated(skip, out_channels),
                 scale=AT_ONCE_SCALES[i] if skip_scale == "at_once" else 1.0,
                 crop=CAFFE_SKIP_CROPS[i] if padding == "caffe" else 0,
             )
@@ -201,6 +215,15 @@ def bilinear_kernel(factor: int) -> Tensor:
     return torch.outer(1 - distance, 1 - distance)
 
 
+def _check_encoder(encoder: EncoderName, *, norm: Norm, padding: Padding, head_kernel: int) -> None:
+    if norm != "none" and encoder != "vgg16":
+        raise ValueError(f"norm={norm!r} is made for encoder='vgg16', {encoder} has its own")
+    if padding == "caffe" and not encoder.startswith("vgg16"):
+        raise ValueError(f"padding='caffe' is made for VGG-16, not for {encoder}")
+    if padding == "caffe" and head_kernel != 7:
+        raise ValueError("padding='caffe' is made for head_kernel=7")
+
+
 def _pad_as_caffe(features: nn.Sequential) -> None:
     """Pad by 100 pixels before the first layer, and round the sizes after pooling up, as Caffe does."""
     for layer in features:
@@ -215,8 +238,12 @@ def _convolution(in_channels: int, out_channels: int, kernel: int, *, padding: i
     return he_initialised(nn.Conv2d(in_channels, out_channels, kernel, padding=padding))
 
 
-def _score(in_channels: int, num_classes: int, *, start: Literal["zero", "he"]) -> nn.Conv2d:
+def _score(in_channels: int, num_classes: int, *, start: ScoreInit) -> nn.Conv2d:
     score = _convolution(in_channels, num_classes, 1)
-    if start == "zero":
+    if start != "he":
         nn.init.zeros_(score.weight)
     return score
+
+
+def _activated(layer: nn.Module, channels: int) -> nn.Sequential:
+    return nn.Sequential(layer, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 import torch
@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from model_zoo.architectures import build
 from model_zoo.architectures.fcn import CAFFE_CROPS, CAFFE_SKIP_CROPS, FCN, FCN8s, FCN16s, FCN32s, Fusion, Upsampling
+from model_zoo.backbones import EncoderName
+from model_zoo.norms import Norm
 from model_zoo.spec import ModelSpec
 
 NETWORKS = pytest.mark.parametrize("network_class", [FCN32s, FCN16s, FCN8s])
@@ -46,6 +48,49 @@ def test_row_2_scores_are_as_coarse_as_the_name_says(network_class: type[FCN]) -
 
     assert network_class.__name__ == f"FCN{network.stride}s"
     assert scores.shape == (1, 3, 96 // network.stride, 160 // network.stride)
+
+
+@pytest.mark.parametrize("encoder", get_args(EncoderName))
+@pytest.mark.parametrize("decoder", ["score", "wide"])
+def test_any_encoder_gives_scores_at_three_strides(encoder: EncoderName, decoder: Literal["score", "wide"]) -> None:
+    with torch.device("meta"):
+        network = FCN8s(5, encoder=encoder, decoder=decoder, head_width=128, head_kernel=1)
+
+    images = torch.empty(2, 3, 33, 61, device="meta")
+
+    assert network(images).logits.shape == (2, 5, 33, 61)
+    assert network.coarse_scores(images).shape[-2:] == (64 // 8, 64 // 8)
+
+
+def test_a_wide_decoder_carries_what_the_encoder_has_to_add() -> None:
+    with torch.device("meta"):
+        network = FCN8s(5, encoder="efficientnet_lite0", decoder="wide", head_width=128, head_kernel=1)
+
+    assert [layer.out_channels for layer in network.modules() if isinstance(layer, Upsampling)] == [112, 40, 5]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "norm", "padding", "message"),
+    [
+        ("resnet18", "batch", "same", "norm='batch' is made for encoder='vgg16', resnet18 has its own"),
+        ("vgg16_bn", "group", "same", "norm='group' is made for encoder='vgg16', vgg16_bn has its own"),
+        ("resnet18", "none", "caffe", "padding='caffe' is made for VGG-16, not for resnet18"),
+    ],
+)
+def test_what_is_made_for_vgg_is_refused_for_others(
+    encoder: EncoderName, norm: Norm, padding: Literal["caffe", "same"], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message), torch.device("meta"):
+        FCN8s(3, encoder=encoder, norm=norm, padding=padding)
+
+
+def test_the_names_of_tensors_do_not_depend_on_the_encoder_but_inside_it() -> None:
+    with torch.device("meta"):
+        vgg, lite = FCN8s(3), FCN8s(3, encoder="efficientnet_lite0")
+
+    ours, theirs = ({name for name in network.state_dict() if "encoder" not in name} for network in (vgg, lite))
+
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("factor", [2, 8, 16, 32])
@@ -137,10 +182,10 @@ def test_row_7_the_decoder_carries_class_scores_or_features(
     assert [layer.out_channels for layer in network.modules() if isinstance(layer, Upsampling)] == widths
 
 
-@pytest.mark.parametrize("width", [4096, 1024, 512])
+@pytest.mark.parametrize("width", [4096, 1024, 512, 256, 128])
 @pytest.mark.parametrize("kernel", [7, 1])
 def test_row_11_kernel_and_width_of_the_head_are_words_of_the_spec(
-    kernel: Literal[7, 1], width: Literal[4096, 1024, 512]
+    kernel: Literal[7, 1], width: Literal[4096, 1024, 512, 256, 128]
 ) -> None:
     with torch.device("meta"):
         network = FCN8s(21, head_kernel=kernel, head_width=width)

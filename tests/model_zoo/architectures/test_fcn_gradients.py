@@ -8,14 +8,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model_zoo.architectures.fcn import FCN, FCN8s, Fusion
+from model_zoo.architectures.fcn import FCN, FCN8s, Fusion, ScoreActivation, ScoreInit
 
 NUM_CLASSES = 21
 
 
-def small_fcn8s(*, decoder: Literal["score", "wide"] = "score", score_init: Literal["zero", "he"] = "zero") -> FCN8s:
+def small_fcn8s(
+    *,
+    decoder: Literal["score", "wide"] = "score",
+    score_init: ScoreInit = "zero",
+    score_activation: ScoreActivation = "none",
+) -> FCN8s:
     torch.manual_seed(0)
-    return FCN8s(NUM_CLASSES, head_kernel=1, head_width=512, drop_rate=0, decoder=decoder, score_init=score_init)
+    return FCN8s(
+        NUM_CLASSES,
+        head_kernel=1,
+        head_width=512,
+        drop_rate=0,
+        decoder=decoder,
+        score_init=score_init,
+        score_activation=score_activation,
+    )
 
 
 def train(network: nn.Module, *, steps: int = 3, rate: float = 0.05) -> list[float]:
@@ -32,6 +45,11 @@ def train(network: nn.Module, *, steps: int = 3, rate: float = 0.05) -> list[flo
         optimizer.step()
         losses.append(loss.item())
     return losses
+
+
+def score_of(network: FCN) -> nn.Conv2d:
+    assert isinstance(network.score, nn.Conv2d)
+    return network.score
 
 
 def fusions_of(network: FCN) -> list[Fusion]:
@@ -64,7 +82,7 @@ def test_row_8_and_trap_25_scores_that_start_at_zero_train() -> None:
 
 def test_row_8_and_trap_25_two_zero_layers_in_a_row_are_dead() -> None:
     network = small_fcn8s()
-    coarse = (network.score, fusions_of(network)[0].up)
+    coarse = (score_of(network), fusions_of(network)[0].up)
     for layer in coarse:
         nn.init.zeros_(layer.weight)
 
@@ -75,10 +93,51 @@ def test_row_8_and_trap_25_two_zero_layers_in_a_row_are_dead() -> None:
     assert not any(has_gradient(layer) for layer in coarse)
 
 
+def test_row_8_fc7_and_scores_that_both_start_at_zero_leave_the_coarse_branch_dead() -> None:
+    network = small_fcn8s(score_init="zero_twice")
+
+    losses = train(network)
+    gradient = score_of(network).weight.grad
+
+    assert losses[-1] < losses[0]
+    assert has_gradient(fusions_of(network)[0].score)
+    assert gradient is not None
+    assert not gradient.any()
+    assert not has_gradient(network.fc7)
+    assert not has_gradient(network.fc6)
+
+
+def test_row_8_zero_scores_before_norm_and_relu_leave_the_skips_dead() -> None:
+    network = small_fcn8s(score_activation="norm_relu")
+
+    losses = train(network)
+
+    assert losses[-1] < losses[0]
+    assert has_gradient(network.fc7)
+    assert [has_gradient(fusion.score) for fusion in fusions_of(network)] == [False, False]
+
+
+@pytest.mark.parametrize("decoder", ["score", "wide"])
+def test_scores_that_start_at_random_learn_through_norm_and_relu(decoder: Literal["score", "wide"]) -> None:
+    network = small_fcn8s(decoder=decoder, score_init="he", score_activation="norm_relu")
+
+    train(network)
+
+    assert [has_gradient(fusion.score) for fusion in fusions_of(network)] == [True, True]
+
+
+def test_row_8_zero_scores_before_norm_and_relu_everywhere_never_learn() -> None:
+    network = small_fcn8s(score_activation="norm_relu_all")
+
+    losses = train(network, steps=3, rate=1.0)
+
+    assert losses == pytest.approx([math.log(21)] * 3, abs=1e-6)
+
+
 @pytest.mark.parametrize("after", [nn.Sequential(nn.ReLU()), nn.Sequential(nn.BatchNorm2d(21), nn.ReLU())])
 def test_row_8_and_trap_25_a_relu_after_zero_scores_is_dead(after: nn.Sequential) -> None:
     network = small_fcn8s()
-    network.score = nn.Sequential(network.score, *after)  # type: ignore[assignment]  # the fault under test
+    network.score = nn.Sequential(network.score, *after)  # the fault under test
 
     losses = train(network)
 
@@ -90,7 +149,7 @@ def test_row_8_and_trap_25_a_relu_after_zero_scores_is_dead(after: nn.Sequential
 
 def test_row_8_and_trap_25_zero_scores_with_relu_everywhere_never_learn() -> None:
     network = small_fcn8s()
-    network.score = nn.Sequential(network.score, nn.ReLU())  # type: ignore[assignment]  # the fault under test
+    network.score = nn.Sequential(network.score, nn.ReLU())  # the fault under test
     for fusion in fusions_of(network):
         fusion.score = nn.Sequential(fusion.score, nn.ReLU())
 
