@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
+from model_zoo.architectures.deeplabv3 import DeepLabV3
 from model_zoo.architectures.deeplabv3plus import DeepLabV3Plus
 from model_zoo.architectures.fcn import FCN8s, FCN16s, FCN32s
 from model_zoo.architectures.fcn_resnet import FCNResNet
@@ -25,6 +26,7 @@ ARCHITECTURES: Mapping[str, Builder] = {
     "fcn_resnet": FCNResNet,
     "unet": UNet,
     "unet_encoder": EncoderUNet,
+    "deeplabv3": DeepLabV3,
     "deeplabv3plus": DeepLabV3Plus,
     "lraspp": LRASPP,
 }

@@ -21,15 +21,13 @@ from model_zoo.spec import Prediction
 ResNet = Literal["resnet18", "resnet50", "resnet101"]
 
 NARROWING = 4
-TORCHVISION_PARTS = {"backbone": "encoder.features", "classifier": "head", "aux_classifier": "auxiliary"}
-"""The parts of the network: their names in torchvision, and here."""
 
 
 class FCNResNet(nn.Module):
     """Score the coarse features of a ResNet and upsample the scores; in training, score those of ``layer3`` as well.
 
     The weights are those of torchvision's ``fcn_resnet50`` and ``fcn_resnet101``, under the names that
-    ``from_torchvision`` gives. With ``auxiliary=False`` there is no second head, neither in training nor in the file.
+    ``torchvision_names`` gives. With ``auxiliary=False`` there is no second head, neither in training nor in the file.
     """
 
     def __init__(
@@ -44,28 +42,24 @@ class FCNResNet(nn.Module):
         super().__init__()
         self.encoder = build_encoder(encoder, output_stride=output_stride)
         *_, middle, last = self.encoder.channels
-        self.head = _head(last, num_classes, drop_rate=drop_rate)
-        self.auxiliary = _head(middle, num_classes, drop_rate=drop_rate) if auxiliary else None
+        self.head = fcn_head(last, num_classes, drop_rate=drop_rate)
+        self.auxiliary = fcn_head(middle, num_classes, drop_rate=drop_rate) if auxiliary else None
 
     def forward(self, images: Tensor) -> Prediction:
         """Map images ``[B, 3, H, W]`` to logits ``[B, C, H, W]``."""
         *_, middle, last = self.encoder(images)  # [B, F, H/8, W/8]
-        logits = _upsampled(self.head(last), like=images)
+        logits = upsampled(self.head(last), like=images)
         if self.auxiliary is None or not self.training:
             return Prediction(logits)
-        return Prediction(logits, {"layer3": _upsampled(self.auxiliary(middle), like=images)})
+        return Prediction(logits, {"layer3": upsampled(self.auxiliary(middle), like=images)})
 
 
-def from_torchvision(name: str) -> str:
-    """Translate the name of a weight of torchvision's ``fcn_resnet50`` or ``fcn_resnet101`` into its name here."""
-    part, _, rest = name.partition(".")
-    return f"{TORCHVISION_PARTS[part]}.{rest}"
-
-
-def _head(channels: int, num_classes: int, *, drop_rate: float) -> nn.Sequential:
+def fcn_head(channels: int, num_classes: int, *, drop_rate: float) -> nn.Sequential:
+    """Build what scores a feature map ``[B, F, H, W]`` of as many channels."""
     width = channels // NARROWING
     return nn.Sequential(*conv_norm(channels, width, kernel=3), nn.Dropout(drop_rate), nn.Conv2d(width, num_classes, 1))
 
 
-def _upsampled(scores: Tensor, *, like: Tensor) -> Tensor:
+def upsampled(scores: Tensor, *, like: Tensor) -> Tensor:
+    """Bring scores ``[B, C, h, w]`` to the height and width of images ``[B, 3, H, W]``."""
     return F.interpolate(scores, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -26,6 +26,7 @@ SMALL: Mapping[str, Mapping[str, Argument]] = {
     "fcn8s": SMALL_FCN,
     "fcn_resnet": {"encoder": "resnet18"},
     "unet": {"base_channels": 4},
+    "deeplabv3": {"encoder": "resnet18"},
 }
 """Arguments that keep the suite quick; an architecture that is not here is tested as it is."""
 
@@ -267,6 +268,14 @@ LITE0_ZEROS = (96 * 128**2 * 7 + 144 * 64**2 * 11 + 240 * 32**2 * 7) / 1e9
         ("unet", {"base_channels": 8}, 0.487, 3.10),
         ("unet_encoder", {}, 6.632, 14.14),
         ("unet_encoder", {"encoder": "efficientnet_lite0"}, 5.618 - LITE0_UNUSED / 1e6, 12.58 + LITE0_ZEROS),
+        ("deeplabv3", {"auxiliary": False}, 39.639, 163.58),
+        ("deeplabv3", {"encoder": "resnet101", "auxiliary": False}, 58.631, 241.16),
+        (
+            "deeplabv3",
+            {"encoder": "mobilenet_v3_large", "output_stride": 16, "auxiliary": False},
+            11.025,
+            9.83,
+        ),
         ("deeplabv3plus", {}, 4.276 - LITE0_UNUSED / 1e6, 5.74 + LITE0_ZEROS),
         ("deeplabv3plus", {"encoder": "mobilenet_v2"}, 4.384, 6.01),
         ("deeplabv3plus", {"encoder": "resnet50"}, 26.683, 36.65),

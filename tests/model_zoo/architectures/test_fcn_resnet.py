@@ -10,7 +10,8 @@ from torchvision.models.segmentation import (  # type: ignore[import-untyped]  #
     fcn_resnet101,
 )
 
-from model_zoo.architectures.fcn_resnet import FCNResNet, from_torchvision
+from model_zoo.architectures.fcn_resnet import FCNResNet
+from model_zoo.architectures.torchvision_names import from_torchvision
 from model_zoo.card import Card
 from model_zoo.checkpoint import load, save
 from model_zoo.spec import ModelSpec

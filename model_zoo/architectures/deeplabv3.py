@@ -1,0 +1,116 @@
+"""Build DeepLabV3: atrous pyramid pooling over a dilated encoder, the network that torchvision trains under this name.
+
+Chen, Papandreou, Schroff, Adam 2017, "Rethinking Atrous Convolution for Semantic Image Segmentation",
+https://arxiv.org/abs/1706.05587.
+
+Letters: B batch, C classes, F features, H and W height and width.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from model_zoo.architectures.fcn_resnet import fcn_head, upsampled
+from model_zoo.architectures.layers import Rate, conv_norm, he_initialised
+from model_zoo.backbones import OutputStride, build_encoder
+from model_zoo.spec import Prediction
+
+DeepEncoder = Literal["resnet18", "resnet50", "resnet101", "mobilenet_v3_large"]
+PoolNorm = Literal["layer", "batch"]
+AtrousRate = Annotated[int, Field(ge=1, le=36)]
+
+WIDTH = 256
+AUXILIARY_TAPS = {"resnet18": 3, "resnet50": 3, "resnet101": 3, "mobilenet_v3_large": 2}
+"""The feature map that the auxiliary head sees: torchvision takes layer3 of a ResNet, and stride 8 of MobileNetV3."""
+
+
+class DeepLabV3(nn.Module):
+    """Label pixels with context at several scales; in training, score a feature map from halfway as well.
+
+    The weights are those of torchvision's ``deeplabv3_resnet50``, ``deeplabv3_resnet101`` and, with an output stride of
+    16, ``deeplabv3_mobilenet_v3_large``, all with ``pool_norm="batch"``. That normalises one pixel an image, and cannot
+    learn from a batch of one image; ``layer`` normalises each image by itself, and can. ``atrous_rate`` is the smallest
+    of the three, the others are its double and triple; the paper takes 12 at output stride 8, and 6 at 16. Both heads
+    drop the same share; torchvision's auxiliary head drops 0.1 in training.
+    """
+
+    def __init__(  # noqa: PLR0913  # each is a word of the checkpoint's spec
+        self,
+        num_classes: int,
+        *,
+        encoder: DeepEncoder = "resnet50",
+        output_stride: OutputStride = 8,
+        atrous_rate: AtrousRate = 12,
+        pool_norm: PoolNorm = "layer",
+        auxiliary: bool = True,
+        drop_rate: Rate = 0.5,
+    ) -> None:
+        super().__init__()
+        self.encoder = build_encoder(encoder, output_stride=output_stride)
+        self.auxiliary_tap = AUXILIARY_TAPS[encoder]
+        *_, deep = self.encoder.channels
+        self.head = nn.Sequential(
+            AtrousPyramid(deep, atrous_rate=atrous_rate, pool_norm=pool_norm, drop_rate=drop_rate),
+            *conv_norm(WIDTH, WIDTH, kernel=3),
+            nn.Conv2d(WIDTH, num_classes, 1),
+        )
+        halfway = self.encoder.channels[self.auxiliary_tap]
+        self.auxiliary = fcn_head(halfway, num_classes, drop_rate=drop_rate) if auxiliary else None
+
+    def forward(self, images: Tensor) -> Prediction:
+        """Map images ``[B, 3, H, W]`` to logits ``[B, C, H, W]``."""
+        maps = self.encoder(images)
+        logits = upsampled(self.head(maps[-1]), like=images)
+        if self.auxiliary is None or not self.training:
+            return Prediction(logits)
+        return Prediction(logits, {"halfway": upsampled(self.auxiliary(maps[self.auxiliary_tap]), like=images)})
+
+
+class AtrousPyramid(nn.Module):
+    """See each place at several scales at once, the whole image included; the names inside are torchvision's."""
+
+    def __init__(self, channels: int, *, atrous_rate: int, pool_norm: PoolNorm, drop_rate: float) -> None:
+        super().__init__()
+        atrous = [_atrous(channels, rate) for rate in (atrous_rate, 2 * atrous_rate, 3 * atrous_rate)]
+        self.convs = nn.ModuleList([conv_norm(channels, WIDTH), *atrous, ImagePool(channels, pool_norm)])
+        self.project = nn.Sequential(*conv_norm(len(self.convs) * WIDTH, WIDTH), nn.Dropout(drop_rate))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``[B, F, H, W]`` to ``[B, F', H, W]``."""
+        projected: Tensor = self.project(torch.cat([conv(features) for conv in self.convs], dim=1))
+        return projected
+
+
+class ImagePool(nn.Sequential):
+    """Give every place what the whole image shows."""
+
+    def __init__(self, channels: int, pool_norm: PoolNorm) -> None:
+        norm = nn.BatchNorm2d(WIDTH) if pool_norm == "batch" else nn.GroupNorm(1, WIDTH)
+        convolution = he_initialised(nn.Conv2d(channels, WIDTH, 1, bias=False))
+        super().__init__(nn.AdaptiveAvgPool2d(1), convolution, norm, nn.ReLU(inplace=True))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``[B, F, H, W]`` to ``[B, F', H, W]``, the same at every place.
+
+        Raises:
+            ValueError: batch norm shall learn from one pixel.
+        """
+        norm = self[2]
+        if isinstance(norm, nn.BatchNorm2d) and norm.training and len(features) == 1:
+            raise ValueError(
+                "pool_norm='batch' cannot learn from a batch of one image; more images, freeze_norms or "
+                "pool_norm='layer' would do"
+            )
+        whole = features
+        for layer in self:
+            whole = layer(whole)  # [B, F', 1, 1]
+        return whole.expand(-1, -1, *features.shape[-2:])
+
+
+def _atrous(channels: int, rate: int) -> nn.Sequential:
+    convolution = nn.Conv2d(channels, WIDTH, 3, padding=rate, dilation=rate, bias=False)
+    return nn.Sequential(he_initialised(convolution), nn.BatchNorm2d(WIDTH), nn.ReLU(inplace=True))
