@@ -26,6 +26,7 @@ from model_zoo.card import Card, Metric, Training
 from model_zoo.preprocess import mean_color, normalise
 from model_zoo.spec import ModelSpec
 from training.datasets import LabelSpace, SegmentationDataset, check_leaks, open_dataset
+from training.datasets.subset import take_share
 from training.dead_branches import DeadBranches
 from training.errors import InvalidDataset, NonFiniteLoss, TrainingError
 from training.evaluation.evaluate import evaluate, metrics_of
@@ -34,7 +35,7 @@ from training.initial import make_network, starve_warning, train_mode, try_step
 from training.journal import Journal
 from training.loading import StepBatches, TrainingBatch, TrainingSamples, training_batches
 from training.losses import LOSSES, Counts, count, sample_pixels, segmentation_loss
-from training.mixing import Mix
+from training.mixing import Mix, SlidingWindow
 from training.processes import ALONE, Processes
 from training.provenance import training_record
 from training.rare_classes import RepeatedMix, repeat_factors
@@ -79,7 +80,8 @@ def fit(
         OSError: the folder cannot be written.
     """
     torch.manual_seed(recipe.seed)
-    train, val = [open_dataset(reference) for reference in recipe.train], open_dataset(recipe.val)
+    train = [take_share(open_dataset(reference), recipe.train_share) for reference in recipe.train]
+    val = open_dataset(recipe.val)
     check_leaks(train, val)
     spec = recipe.spec(_shared_labels([*train, val]))
     network = make_network(recipe, spec).to(memory_format=torch.channels_last).to(processes.device)
@@ -228,8 +230,10 @@ def _forward(network: nn.Module, recipe: Recipe, processes: Processes) -> nn.Mod
 def _plan(
     recipe: Recipe, train: Sequence[SegmentationDataset], samples: TrainingSamples, processes: Processes
 ) -> StepBatches:
-    mix: Mix | RepeatedMix
-    if recipe.rare_share:
+    mix: Mix | RepeatedMix | SlidingWindow
+    if recipe.order == "sliding":
+        mix = SlidingWindow(len(samples), batch_size=recipe.batch_size)
+    elif recipe.rare_share:
         mix = RepeatedMix(repeat_factors(samples.classes(), recipe.rare_share), seed=recipe.seed)
     else:
         mix = Mix([len(dataset) for dataset in train], recipe.train_weights or None, seed=recipe.seed)

@@ -1,4 +1,4 @@
-"""Choose the samples of every epoch from several datasets: each once, or each dataset as often as its weight says."""
+"""Choose the samples of every epoch: each once, each dataset as often as its weight says, or in a sliding window."""
 
 from __future__ import annotations
 
@@ -64,6 +64,27 @@ class Mix:
         digest = hashlib.sha256(f"{self._seed}:{key}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
         return torch.randperm(size, generator=generator)
+
+
+class SlidingWindow:
+    """Give batches that move on by one sample in the order of the list, and begin anew with every epoch.
+
+    A well-known re-implementation of FCN did so by mistake. Of N samples and batches of B, an epoch has N/B steps and
+    sees the first N/B + B - 1 samples alone; it is here to measure what that costs.
+    """
+
+    def __init__(self, num_samples: int, *, batch_size: int) -> None:
+        self._width = min(batch_size, num_samples)
+        self._num_steps = num_samples // self._width
+
+    def __len__(self) -> int:
+        """Count the visits of an epoch."""
+        return self._num_steps * self._width
+
+    def epoch(self, number: int) -> list[Visit]:
+        """Give the visits of an epoch, counted from 1, batch after batch."""
+        first = (number - 1) * self._num_steps + 1  # every step is a pass of its own, with its own random crops
+        return [(first + step, step + place) for step in range(self._num_steps) for place in range(self._width)]
 
 
 def shares(total: int, weights: Sequence[Fraction]) -> list[int]:

@@ -49,6 +49,12 @@ class Recipe(Frozen):
     rare_share: Share = Field(
         default=0.0, description="share of the images below which a class is rare, and its images come more often"
     )
+    train_share: float = Field(
+        default=1.0, gt=0, le=1, description="share of each dataset to learn from; a smaller one is part of a larger"
+    )
+    order: Literal["shuffled", "sliding"] = Field(
+        default="shuffled", description="of images; sliding moves the batch on by one image, as no training should"
+    )
     val: str = Field(description="dataset to validate on, as READER:LIST:PATH")
     val_name: str | None = Field(default=None, description="what the card calls it, if not its folder and list")
     licences: Mapping[str, str] = Field(
@@ -149,6 +155,8 @@ class Recipe(Frozen):
             raise ValueError(f"paste {self.paste} needs crops: whole images differ in size")
         if self.rare_share and self.train_weights:
             raise ValueError("rare_share and train_weights exclude each other")
+        if self.order == "sliding" and (self.rare_share or self.train_weights):
+            raise ValueError("order sliding has neither rare_share nor train_weights")
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("say either epochs or steps")
         if self.accumulate > self.batch_size:

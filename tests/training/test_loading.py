@@ -14,7 +14,7 @@ from training.datasets import Sample
 from training.datasets.shapes import Shapes
 from training.errors import InvalidDataset, InvalidRecipe, WorkerLost
 from training.loading import StepBatches, TrainingBatch, TrainingSamples, training_batches
-from training.mixing import Mix
+from training.mixing import Mix, SlidingWindow
 from training.processes import ALONE, Processes
 from training.transforms import Augment, Augmentation
 
@@ -96,6 +96,16 @@ def test_a_run_of_steps_ends_in_the_middle_of_an_epoch() -> None:
 
     assert (len(list(batches)), batches.num_epochs) == (6, 2)
     assert list(batches) == list(plan(10, 3, 2))[:6]
+
+
+@pytest.mark.parametrize("first_step", [0, 2, 3, 7])
+def test_a_window_that_slides_by_one_image_has_a_batch_a_step_and_goes_on_where_it_was(first_step: int) -> None:
+    window = SlidingWindow(13, batch_size=4)
+
+    batches = list(StepBatches(window, batch_size=4, steps=8, first_step=first_step))
+
+    starts = [step % 3 for step in range(first_step, 8)]
+    assert [[index for _, index in batch] for batch in batches] == [[s, s + 1, s + 2, s + 3] for s in starts]
 
 
 @pytest.mark.parametrize("samples", [8, 10, 11])

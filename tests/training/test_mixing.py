@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.errors import InvalidRecipe
-from training.mixing import Mix, shares
+from training.mixing import Mix, SlidingWindow, shares
+from training.recipe import read_recipe
 
 sizes_of = st.lists(st.integers(1, 12), min_size=1, max_size=4)
 weight = st.one_of(st.integers(0, 9), st.floats(0, 1e6, allow_subnormal=False))
@@ -148,3 +149,30 @@ def test_a_dataset_without_samples_can_have_no_weight() -> None:
 
     with pytest.raises(InvalidRecipe, match=r"weight 1\.0 is of a dataset without samples"):
         Mix([3, 0], [1.0, 1.0], seed=0)
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 3))
+def test_a_sliding_window_sees_only_the_first_samples_of_the_list(samples: int, size: int, number: int) -> None:
+    window = SlidingWindow(samples, batch_size=size)
+
+    visits = window.epoch(number)
+
+    width = min(size, samples)
+    steps = samples // width
+    assert len(visits) == len(window) == steps * width
+    assert {index for _, index in visits} == set(range(steps + width - 1))
+    assert [index for _, index in visits[-width:]] == list(range(steps - 1, steps - 1 + width))
+
+
+def test_no_two_visits_of_a_sliding_window_have_the_same_random_crop() -> None:
+    window = SlidingWindow(12, batch_size=4)
+
+    visits = [visit for number in (1, 2, 3) for visit in window.epoch(number)]
+
+    assert max(Counter(visits).values()) == 1
+
+
+@pytest.mark.parametrize("change", [{"rare_share": 0.1}, {"train_weights": [1]}])
+def test_a_sliding_order_is_refused_where_images_are_chosen_otherwise(change: dict[str, object]) -> None:
+    with pytest.raises(InvalidRecipe, match="order sliding has neither rare_share nor train_weights"):
+        read_recipe("quick", {"order": "sliding", **change})
