@@ -50,7 +50,7 @@ def test_row_2_scores_are_as_coarse_as_the_name_says(network_class: type[FCN]) -
     assert scores.shape == (1, 3, 96 // network.stride, 160 // network.stride)
 
 
-@pytest.mark.parametrize("encoder", get_args(EncoderName))
+@pytest.mark.parametrize("encoder", [*get_args(EncoderName), "narrow_vgg"])
 @pytest.mark.parametrize("decoder", ["score", "wide"])
 def test_any_encoder_gives_scores_at_three_strides(encoder: EncoderName, decoder: Literal["score", "wide"]) -> None:
     with torch.device("meta"):
@@ -62,11 +62,15 @@ def test_any_encoder_gives_scores_at_three_strides(encoder: EncoderName, decoder
     assert network.coarse_scores(images).shape[-2:] == (64 // 8, 64 // 8)
 
 
-def test_a_wide_decoder_carries_what_the_encoder_has_to_add() -> None:
+@pytest.mark.parametrize(
+    ("encoder", "widths"),
+    [("efficientnet_lite0", [112, 40, 5]), ("resnet18", [256, 128, 5]), ("narrow_vgg", [64, 48, 5])],
+)
+def test_a_wide_decoder_carries_what_the_encoder_has_to_add(encoder: EncoderName, widths: list[int]) -> None:
     with torch.device("meta"):
-        network = FCN8s(5, encoder="efficientnet_lite0", decoder="wide", head_width=128, head_kernel=1)
+        network = FCN8s(5, encoder=encoder, decoder="wide", head_width=128, head_kernel=1)
 
-    assert [layer.out_channels for layer in network.modules() if isinstance(layer, Upsampling)] == [112, 40, 5]
+    assert [layer.out_channels for layer in network.modules() if isinstance(layer, Upsampling)] == widths
 
 
 @pytest.mark.parametrize(
