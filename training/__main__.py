@@ -26,6 +26,7 @@ from training.evaluation.crf import Crf
 from training.evaluation.evaluate import assess
 from training.evaluation.inference import Inference
 from training.evaluation.scores import score_table, score_values
+from training.importing.command import add_import_options, run_import
 from training.loop import fit
 from training.precision import determinism
 from training.processes import joined
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _evaluate(options)
             case "report":
                 _report(options)
+            case "import":
+                run_import(options, words)
             case _:
                 _data(options)
     except (TrainingError, BadCheckpoint) as error:
@@ -93,6 +96,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         overlap=options.overlap,
         tile=options.tile,
         margin=options.margin,
+        shift_step=options.shift_and_stitch,
         crf=_crf(options),
     )
     spec = loaded.header.spec
@@ -170,10 +174,14 @@ def _parser() -> argparse.ArgumentParser:
     views.add_argument("--overlap", type=float, default=0.5, metavar="SHARE", help="of two windows (%(default)s)")
     views.add_argument("--tile", type=int, metavar="SIDE", help="in tiles that touch, mirrored at the border")
     views.add_argument("--margin", type=int, default=96, metavar="PIXELS", help="seen around a tile (%(default)s)")
+    views.add_argument(
+        "--shift-and-stitch", type=int, nargs="?", const=1, metavar="STEP", help="FCN-32s on shifts of STEP pixels (1)"
+    )
     views.add_argument("--crf", action="store_true", help="refined to the edges of the image by a dense CRF")
     _add_crf_options(views)
     report_parser = commands.add_parser("report", help="show what a run has found, in report.html and card.md")
     report_parser.add_argument("run", type=Path, help="folder of a finished run")
+    add_import_options(commands.add_parser("import", help="make a checkpoint of weights that others have trained"))
     data_parser = commands.add_parser("data", help="check a dataset, count its classes and draw a contact sheet")
     data_parser.add_argument("reference", help="dataset, as READER:LIST:PATH, such as voc:train:PATH")
     data_parser.add_argument(

@@ -99,3 +99,32 @@ def test_every_pixel_is_once_the_middle_of_a_cell(height: int, width: int, shift
 def test_a_network_of_another_stride_is_refused() -> None:
     with pytest.raises(ValueError, match=r"run gave \[5, 4\] scores for 20x16 px, which is no stride of 2"):
         shift_and_stitch(nn.AvgPool2d(4), image_of(20, 16), stride=2)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (13, 18), (9, 33)])
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_a_wider_step_gives_the_scores_around_the_middle_of_each_of_its_squares(
+    height: int, width: int, step: int
+) -> None:
+    images = image_of(height, width, batch=2)
+    before = mirror_pad(images, height=(2 - step // 2, 5), width=(2 - step // 2, 5))
+    expected = F.avg_pool2d(before, 4, stride=1)[..., ::step, ::step]
+
+    stitched = shift_and_stitch(nn.AvgPool2d(4), images, stride=4, step=step, shifts_at_once=3)
+
+    assert stitched.shape[-2:] == (-(-height // step), -(-width // step))
+    torch.testing.assert_close(stitched, expected[..., : stitched.shape[-2], : stitched.shape[-1]])
+
+
+def test_scores_of_a_ramp_lie_where_the_ramp_is() -> None:
+    ramp = torch.arange(64.0).expand(1, 1, 64, 64)
+
+    stitched = shift_and_stitch(nn.AvgPool2d(8), ramp, stride=8, step=4)
+
+    torch.testing.assert_close(stitched[0, 0, 0, 2:-2], torch.arange(9.5, 56, 4))
+
+
+@pytest.mark.parametrize("step", [0, 3, 8])
+def test_a_step_that_does_not_divide_the_stride_is_refused(step: int) -> None:
+    with pytest.raises(ValueError, match=f"a step of {step} px does not divide the stride of 4 px"):
+        shift_and_stitch(nn.AvgPool2d(4), image_of(8, 8), stride=4, step=step)

@@ -15,14 +15,17 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from model_zoo.architectures.fcn import FCN32s
 from model_zoo.predict import network_batch
 from model_zoo.preprocess import network_size, sized_input
+from model_zoo.shift_and_stitch import shift_and_stitch
 from model_zoo.spec import ModelSpec
 from model_zoo.tiling import Run, overlap_tile, sliding_window
 from training.errors import InvalidOption
 from training.evaluation.crf import Crf, refine
 
 LARGEST_SCALE = 4.0
+SHIFTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,12 @@ class Inference:
 
     ``scales`` are relative to the size at which the network sees the image; ``flip`` adds the mirrored image to each;
     ``window`` is the side of sliding windows and ``overlap`` what neighbours share; ``tile`` is the side of tiles that
-    touch and ``margin`` what the network sees around each. ``crf`` refines what all views together give, at the size at
+    touch and ``margin`` what the network sees around each; ``shift_step`` has FCN-32s score a pixel every so many, by
+    ``(32 / shift_step)**2`` passes over the shifted image. ``crf`` refines what all views together give, at the size at
     which the network sees the image: there memory is bounded by the size rule, not by the image.
 
     Raises:
-        InvalidOption: a value cannot be used, or windows and tiles are both asked for.
+        InvalidOption: a value cannot be used, or two of windows, tiles and shifts are asked for.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -44,6 +48,7 @@ class Inference:
     overlap: float = 0.5
     tile: int | None = None
     margin: int = 96
+    shift_step: int | None = None
     crf: Crf | None = None
 
     def __post_init__(self) -> None:
@@ -53,8 +58,10 @@ class Inference:
         for name, side in (("window", self.window), ("tile", self.tile)):
             if side is not None and side < 1:
                 raise InvalidOption(f"{name} {side} px is below 1")
-        if self.window is not None and self.tile is not None:
-            raise InvalidOption("window and tile exclude each other")
+        if self.shift_step is not None and (self.shift_step < 1 or FCN32s.stride % self.shift_step):
+            raise InvalidOption(f"shift_step {self.shift_step} px does not divide {FCN32s.stride} px")
+        if sum(parts is not None for parts in (self.window, self.tile, self.shift_step)) > 1:
+            raise InvalidOption("window, tile and shift_step exclude each other")
         if not 0 <= self.overlap < 1:
             raise InvalidOption(f"overlap {self.overlap} is not at least 0 and below 1")
         if self.margin < 0:
@@ -107,7 +114,23 @@ def _in_parts(network: nn.Module, how: Inference) -> Run:
         return partial(sliding_window, run, side=how.window, overlap=how.overlap)
     if how.tile is not None:
         return partial(overlap_tile, run, side=how.tile, margin=how.margin)
+    if how.shift_step is not None:
+        return partial(_stitched, network, step=how.shift_step)
     return run
+
+
+def _stitched(network: nn.Module, images: Tensor, *, step: int) -> Tensor:
+    """Give logits ``[1, C, h, w]`` from scores of every ``step``-th pixel."""
+    if not isinstance(network, FCN32s):
+        raise InvalidOption(f"shift_step is made for fcn32s, not for {type(network).__name__}")
+    try:
+        scores = shift_and_stitch(
+            network.coarse_scores, images, stride=network.stride, step=step, shifts_at_once=SHIFTS_AT_ONCE
+        )
+    except ValueError as error:
+        raise InvalidOption(f"shift_step {step}: {error}") from error
+    height, width = images.shape[-2:]
+    return F.interpolate(scores, scale_factor=step, mode="bilinear", align_corners=False)[..., :height, :width]
 
 
 def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:

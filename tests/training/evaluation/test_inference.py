@@ -3,9 +3,12 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from model_zoo.predict import forward
+from model_zoo.architectures.fcn import FCN32s
+from model_zoo.predict import forward, network_batch
 from model_zoo.preprocess import network_input
+from model_zoo.shift_and_stitch import shift_and_stitch
 from model_zoo.spec import InputRule, ModelSpec, Prediction, SizeRule
 from training.errors import InvalidOption
 from training.evaluation.crf import Crf, refine
@@ -78,6 +81,40 @@ def test_trap_38_the_logits_of_a_mirrored_image_are_mirrored_back_before_probabi
     torch.testing.assert_close(probabilities, expected[:, None].expand(2, 40, 50), atol=1e-5, rtol=0)
 
 
+def small_fcn32s() -> FCN32s:
+    torch.manual_seed(0)
+    return FCN32s(2, encoder="narrow_vgg", head_width=128, head_kernel=1, score_init="he").eval()
+
+
+@pytest.mark.parametrize("step", [8, 32])
+def test_row_14_shifts_are_stitched_to_scores_and_these_upsampled(step: int) -> None:
+    network = small_fcn32s()
+
+    logits = infer(network, photo(), SPEC, Inference(shift_step=step))
+
+    with torch.inference_mode():
+        images = network_batch(network, [network_input(photo(), SPEC)], SPEC)
+        scores = shift_and_stitch(network.coarse_scores, images, stride=32, step=step)
+        expected = F.interpolate(scores, (64, 64), mode="bilinear", align_corners=False)
+    assert logits.shape == (2, 40, 50)
+    torch.testing.assert_close(logits, expected[0, :, :40, :50], rtol=1e-4, atol=1e-5)
+
+
+def test_row_14_one_shift_without_a_learnt_upsampling_is_fcn32s_itself_but_at_the_border() -> None:
+    network, image = small_fcn32s(), photo(224, 224)
+    spec = SPEC.model_copy(update={"size": SizeRule(policy="longest", side=224, multiple=32)})
+
+    stitched, plain = (infer(network, image, spec, how) for how in (Inference(shift_step=32), Inference()))
+
+    inside = (..., slice(32, -32), slice(32, -32))
+    torch.testing.assert_close(stitched[inside], plain[inside], rtol=1e-3, atol=1e-4)
+
+
+def test_row_14_only_fcn32s_is_shifted() -> None:
+    with pytest.raises(InvalidOption, match="shift_step is made for fcn32s, not for FirstChannels"):
+        infer(FirstChannels(), photo(), SPEC, Inference(shift_step=8))
+
+
 def test_every_scale_is_seen_once_and_brought_back_to_one_size() -> None:
     network = FirstChannels()
 
@@ -113,6 +150,9 @@ def test_an_image_is_refined_at_the_size_at_which_the_network_sees_it() -> None:
         ({"scales": (float("nan"),)}, "scale nan"),
         ({"window": 0}, "window 0 px is below 1"),
         ({"window": 9, "tile": 9}, "exclude each other"),
+        ({"shift_step": 8, "tile": 9}, "exclude each other"),
+        ({"shift_step": 3}, "shift_step 3 px does not divide 32 px"),
+        ({"shift_step": 0}, "shift_step 0 px does not divide 32 px"),
         ({"overlap": 1.0}, r"overlap 1\.0"),
         ({"margin": -1}, "margin -1 px is below 0"),
     ],
