@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast
@@ -35,10 +35,12 @@ from model_zoo.efficientnet_lite import (
 from model_zoo.norms import Norm, group_norm
 
 EncoderName = Literal[
-    "vgg16", "vgg16_bn", "vgg16_gn", "mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50", "resnet101",
+    "vgg16", "vgg16_bn", "vgg16_gn", "mobilenet_v2", "mobilenet_v3_large",
+    "resnet18", "resnet34", "resnet50", "resnet101",
     "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2",
 ]  # fmt: skip
 OutputStride = Literal[8, 16, 32]
+DEPTH = 5
 
 CLASSIFIER_PREFIXES = ("classifier.", "fc.")
 
@@ -47,7 +49,7 @@ DAMAGE = (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, Looku
 
 
 class Encoder(nn.Module):
-    """Map images to feature maps at five strides: 2, 4, 8, 16 and 32, or none above 16 or 8 where it was dilated.
+    """Map images to feature maps at the strides 2, 4, 8, 16 and 32, or none above 16 or 8 where it was dilated.
 
     ``channels[i]`` and ``strides[i]`` belong to the i-th map. The size of a map is that of the image divided by its
     stride, rounded up or, in VGG, down.
@@ -82,12 +84,20 @@ class Encoder(nn.Module):
         return super().train(mode and not self.is_frozen)
 
 
-def build_encoder(name: EncoderName, *, output_stride: OutputStride = 32) -> Encoder:
-    """Build an encoder with random weights.
+def build_encoder(
+    name: EncoderName,
+    *,
+    output_stride: OutputStride = 32,
+    dilates_strided: bool = False,
+    late_maps: bool = False,
+    depth: int = DEPTH,
+) -> Encoder:
+    """Build an encoder with random weights that gives the first ``depth`` maps, and no layer after them.
 
     With ``output_stride=16`` the last stage keeps the resolution of the one before and its convolutions are dilated
     instead (Chen et al. 2017, https://arxiv.org/abs/1706.05587): the same weights, twice as dense. With 8, the last
-    two do.
+    two do. With ``dilates_strided`` so is the convolution itself that has lost its stride. With ``late_maps`` each map
+    is what the last layer at its stride gives: in VGG what the next pooling takes, not what the one before gives.
 
     Raises:
         ValueError: VGG, whose strides are poolings, cannot be dilated.
@@ -98,8 +108,11 @@ def build_encoder(name: EncoderName, *, output_stride: OutputStride = 32) -> Enc
         if source.coarse_stages is None:
             raise ValueError(f"{name} has no output stride of {output_stride}, only of 32")
         stages = source.coarse_stages[-1:] if output_stride == 16 else source.coarse_stages
-        _dilate(features, stages, dilates_strided=source.dilates_strided)
-    return Encoder(features, taps=source.taps, strides=tuple(min(s, output_stride) for s in (2, 4, 8, 16, 32)))
+        _dilate(features, stages, dilates_strided=dilates_strided or source.dilates_strided)
+    late = source.late_maps if late_maps else {}
+    taps = dict([late.get(layer, (layer, channels)) for layer, channels in source.taps.items()][:depth])
+    end = [layer for layer, _ in features.named_children()].index(list(taps)[-1]) + 1
+    return Encoder(features[:end], taps=taps, strides=tuple(min(2**i, output_stride) for i in range(1, depth + 1)))
 
 
 def load_encoder_weights(encoder: Encoder, path: Path | str) -> None:
@@ -166,11 +179,13 @@ def _complain(what: str, names: list[str]) -> str:
 class _Source:
     """Say how the layers of an encoder are made, after which of them its five maps are taken, and how it dilates.
 
-    ``coarse_stages`` are the first layers at strides 16 and 32.
+    ``late_maps`` are the layers, and their channels, to take in place of those of ``taps`` that are not the last at
+    their stride. ``coarse_stages`` are the first layers at strides 16 and 32.
     """
 
     build: Callable[[], nn.Sequential]
     taps: Mapping[str, int]
+    late_maps: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     coarse_stages: tuple[str, str] | None = None
     dilates_strided: bool = False
 
@@ -233,38 +248,45 @@ def _efficientnet_lite(scaling: Scaling) -> _Source:
         **{str(e): channels[g] for g, e in ((1, stride4), (2, stride8), (4, stride16), (6, stride32))},
     }
     return _Source(
-        partial(efficientnet_lite_features, scaling), taps, coarse_stages=(str(stride8 + 1), str(stride16 + 1))
+        partial(efficientnet_lite_features, scaling),
+        taps,
+        late_maps={"0": ("1", channels[0])},
+        coarse_stages=(str(stride8 + 1), str(stride16 + 1)),
     )
 
 
+def _vgg16_source(norm: Norm, poolings: tuple[int, ...]) -> _Source:
+    """Take the maps after the poolings, or before the next ones: those hold what the next pooling leaves out."""
+    channels = (64, 128, 256, 512, 512)
+    taps = {str(layer): width for layer, width in zip(poolings, channels, strict=True)}
+    before_next = [(str(layer - 1), width) for layer, width in zip(poolings[1:], channels[1:], strict=True)]
+    return _Source(partial(_vgg16, norm=norm), taps, late_maps=dict(zip(taps, before_next, strict=False)))
+
+
+def _resnet_source(build: Callable[..., nn.Module], channels: tuple[int, int, int, int]) -> _Source:
+    stages = ("layer1", "layer2", "layer3", "layer4")
+    taps = {"relu": 64, **dict(zip(stages, channels, strict=True))}
+    return _Source(_without_head(build), taps, coarse_stages=("layer3", "layer4"))
+
+
 _SOURCES: Mapping[EncoderName, _Source] = {
-    "vgg16": _Source(partial(_vgg16, norm="none"), {"4": 64, "9": 128, "16": 256, "23": 512, "30": 512}),
-    "vgg16_bn": _Source(partial(_vgg16, norm="batch"), {"6": 64, "13": 128, "23": 256, "33": 512, "43": 512}),
-    "vgg16_gn": _Source(partial(_vgg16, norm="group"), {"6": 64, "13": 128, "23": 256, "33": 512, "43": 512}),
+    "vgg16": _vgg16_source("none", (4, 9, 16, 23, 30)),
+    "vgg16_bn": _vgg16_source("batch", (6, 13, 23, 33, 43)),
+    "vgg16_gn": _vgg16_source("group", (6, 13, 23, 33, 43)),
     "mobilenet_v2": _Source(  # the narrow ends of blocks; the next expands each of them sixfold
         _features(models.mobilenet_v2), {"1": 16, "3": 24, "6": 32, "13": 96, "18": 1280}, coarse_stages=("7", "14")
     ),
     "mobilenet_v3_large": _Source(
         _features(models.mobilenet_v3_large),
         {"1": 16, "3": 24, "4": 40, "12": 112, "16": 960},  # 4, not 6: where LR-ASPP takes its fine features
+        late_maps={"4": ("6", 40)},
         coarse_stages=("7", "13"),
         dilates_strided=True,  # as torchvision's LR-ASPP weights were trained
     ),
-    "resnet18": _Source(
-        _without_head(models.resnet18),
-        {"relu": 64, "layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512},
-        coarse_stages=("layer3", "layer4"),
-    ),
-    "resnet50": _Source(
-        _without_head(models.resnet50),
-        {"relu": 64, "layer1": 256, "layer2": 512, "layer3": 1024, "layer4": 2048},
-        coarse_stages=("layer3", "layer4"),
-    ),
-    "resnet101": _Source(
-        _without_head(models.resnet101),
-        {"relu": 64, "layer1": 256, "layer2": 512, "layer3": 1024, "layer4": 2048},
-        coarse_stages=("layer3", "layer4"),
-    ),
+    "resnet18": _resnet_source(models.resnet18, (64, 128, 256, 512)),
+    "resnet34": _resnet_source(models.resnet34, (64, 128, 256, 512)),
+    "resnet50": _resnet_source(models.resnet50, (256, 512, 1024, 2048)),
+    "resnet101": _resnet_source(models.resnet101, (256, 512, 1024, 2048)),
     "efficientnet_lite0": _efficientnet_lite(LITE0),
     "efficientnet_lite1": _efficientnet_lite(LITE1),
     "efficientnet_lite2": _efficientnet_lite(LITE2),

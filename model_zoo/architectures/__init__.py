@@ -12,6 +12,7 @@ from model_zoo.architectures.deeplabv3 import DeepLabV3
 from model_zoo.architectures.deeplabv3plus import DeepLabV3Plus
 from model_zoo.architectures.fcn import FCN8s, FCN16s, FCN32s
 from model_zoo.architectures.fcn_resnet import FCNResNet
+from model_zoo.architectures.fpn import FPN
 from model_zoo.architectures.lraspp import LRASPP
 from model_zoo.architectures.unet import UNet
 from model_zoo.architectures.unet_encoder import EncoderUNet
@@ -28,6 +29,7 @@ ARCHITECTURES: Mapping[str, Builder] = {
     "unet_encoder": EncoderUNet,
     "deeplabv3": DeepLabV3,
     "deeplabv3plus": DeepLabV3Plus,
+    "fpn": FPN,
     "lraspp": LRASPP,
 }
 """The builder of each architecture: ``builder(num_classes, **arguments)``.

@@ -8,9 +8,10 @@ Letters: B batch, C classes, F features, H and W height and width.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import StringConstraints
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,30 +21,46 @@ from model_zoo.spec import Prediction
 
 DilatableEncoder = Literal[
     "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2", "mobilenet_v3_large",
-    "resnet18", "resnet50", "resnet101",
+    "resnet18", "resnet34", "resnet50", "resnet101",
 ]  # fmt: skip
+Rates = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]?-){2}[1-9][0-9]?$")]
+PoolNorm = Literal["layer", "batch"]
 
 SKIP_CHANNELS = 48
 ATROUS_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 
 
 class DeepLabV3Plus(nn.Module):
-    """Label pixels with context at several scales; edges come from the encoder's map of stride 4."""
+    """Label pixels with context at several scales; edges come from the encoder's map of stride 4.
 
-    def __init__(
+    ``atrous_rates``, such as ``6-12-18``, are the pyramid's; unless said, they follow from the output stride. With
+    ``pool_norm="batch"`` the branch that sees the whole image is normalised over the batch, which must then hold more
+    than one image in training. ``align_corners`` is that of both upsamplings, ``dilates_strided`` that of
+    ``build_encoder``.
+    """
+
+    def __init__(  # noqa: PLR0913  # each is a word of the checkpoint's spec
         self,
         num_classes: int,
         *,
         encoder: DilatableEncoder = "efficientnet_lite0",
         output_stride: OutputStride = 16,
+        dilates_strided: bool = False,
+        atrous_rates: Rates | None = None,
         decoder_channels: Width = 256,
+        pool_norm: PoolNorm = "layer",
+        align_corners: bool = False,
         drop_rate: Rate = 0.5,
     ) -> None:
         super().__init__()
         width = decoder_channels
-        self.encoder = build_encoder(encoder, output_stride=output_stride)
+        rates: tuple[int, ...] = ATROUS_RATES[output_stride]
+        if atrous_rates is not None:
+            rates = tuple(int(rate) for rate in atrous_rates.split("-"))
+        self.align_corners = align_corners
+        self.encoder = build_encoder(encoder, output_stride=output_stride, dilates_strided=dilates_strided)
         self.pyramid = AtrousPyramid(
-            self.encoder.channels[-1], width, rates=ATROUS_RATES[output_stride], drop_rate=drop_rate
+            self.encoder.channels[-1], width, rates=rates, pool_norm=pool_norm, drop_rate=drop_rate
         )
         self.refine = separable_conv(width, width)
         self.skip = conv_norm(self.encoder.channels[1], SKIP_CHANNELS)
@@ -54,23 +71,26 @@ class DeepLabV3Plus(nn.Module):
         """Map images ``[B, 3, H, W]`` to logits ``[B, C, H, W]``."""
         _, fine, _, _, coarse = self.encoder(images)
         context = self.refine(self.pyramid(coarse))  # [B, F, H/16, W/16]
-        context = F.interpolate(context, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        context = self._upsampled(context, like=fine)
         features = self.fuse(torch.cat([context, self.skip(fine)], dim=1))  # [B, F, H/4, W/4]
-        logits = F.interpolate(self.score(features), size=images.shape[-2:], mode="bilinear", align_corners=False)
-        return Prediction(logits)
+        return Prediction(self._upsampled(self.score(features), like=images))
+
+    def _upsampled(self, maps: Tensor, *, like: Tensor) -> Tensor:
+        return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=self.align_corners)
 
 
 class AtrousPyramid(nn.Module):
     """See each place at several scales at once, the whole image included."""
 
-    def __init__(self, in_channels: int, channels: int, *, rates: tuple[int, ...], drop_rate: float) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, *, rates: tuple[int, ...], pool_norm: PoolNorm, drop_rate: float
+    ) -> None:
         super().__init__()
         atrous = [separable_conv(in_channels, channels, dilation=rate) for rate in rates]
         self.scales = nn.ModuleList([conv_norm(in_channels, channels), *atrous])
-        # One pixel an image: batch norm could not learn from a batch of one, so each image is normalised by itself
-        self.whole = nn.Sequential(
-            nn.Conv2d(in_channels, channels, 1, bias=False), nn.GroupNorm(1, channels), nn.ReLU(inplace=True)
-        )
+        # One pixel an image: batch norm cannot learn from a batch of one, so each image is normalised by itself
+        norm = nn.GroupNorm(1, channels) if pool_norm == "layer" else nn.BatchNorm2d(channels)
+        self.whole = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), norm, nn.ReLU(inplace=True))
         self.project = conv_norm((len(rates) + 2) * channels, channels)
         self.drop = nn.Dropout(drop_rate)
 

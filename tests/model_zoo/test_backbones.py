@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torchvision import models  # type: ignore[import-untyped]  # torchvision has no stubs
 
 from model_zoo.backbones import (
+    Encoder,
     EncoderName,
     OutputStride,
     _encoder_names,
@@ -97,6 +98,42 @@ def test_trap_35_a_resnet_strides_in_its_3x3_convolutions_and_has_one_dilation_a
         "layer4.0.conv2",
     ]
     assert rates == [1] * 3 + [1] * 4 + [1, 2, 2, 2, 2, 2] + [2, 4, 4]
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet34", "efficientnet_lite0"])
+def test_a_convolution_that_lost_its_stride_can_be_dilated_too(name: EncoderName) -> None:
+    with torch.device("meta"):
+        dense = build_encoder(name, output_stride=8)
+        wide = build_encoder(name, output_stride=8, dilates_strided=True)
+
+    assert [rates_by_stage(dense), rates_by_stage(wide)] == [[{1}, {1, 2}, {2, 4}], [{1}, {2}, {4}]]
+
+
+@pytest.mark.parametrize("name", get_args(EncoderName))
+def test_late_maps_come_from_the_last_layer_at_their_stride(name: EncoderName) -> None:
+    with torch.device("meta"):
+        encoder = build_encoder(name, late_maps=True)
+        layers = [layer for layer, _ in encoder.features.named_children()]
+        x, last = torch.empty(1, 3, 64, 64, device="meta"), {}
+        for layer in layers:
+            x = encoder.features.get_submodule(layer)(x)
+            last[64 // x.shape[-1]] = (layer, x.shape[1])
+
+    assert dict(zip(encoder.taps, encoder.channels, strict=True)) == dict(last[stride] for stride in (2, 4, 8, 16, 32))
+
+
+@pytest.mark.parametrize("name", get_args(EncoderName))
+@pytest.mark.parametrize("late_maps", [False, True])
+def test_a_shallow_encoder_gives_the_first_maps_of_a_deep_one_and_ends_there(
+    name: EncoderName, late_maps: bool
+) -> None:
+    with torch.device("meta"):
+        deep, shallow = build_encoder(name, late_maps=late_maps), build_encoder(name, late_maps=late_maps, depth=3)
+        maps = [encoder(torch.empty(1, 3, 64, 96, device="meta")) for encoder in (deep, shallow)]
+
+    assert [m.shape for m in maps[1]] == [m.shape for m in maps[0]][:3]
+    assert shallow.strides == (2, 4, 8)
+    assert list(dict(shallow.features.named_children()))[-1] == shallow.taps[-1]
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
@@ -307,6 +344,22 @@ def test_the_shared_mobilenet_v2_weights_load(data_root: Path) -> None:
     load_encoder_weights(encoder, data_root / "weights" / "mobilenet_v2_imagenet_fp16.pth")
 
     assert all(weight.isfinite().all() for weight in encoder.state_dict().values())
+
+
+def rates_by_stage(encoder: Encoder) -> list[set[int]]:
+    """Give the dilations of the wide kernels at strides up to 8, then at what were strides 16 and 32."""
+    layers = list(encoder.features.named_children())
+    last_fine, last_middle = (next(i for i, (n, _) in enumerate(layers) if n == tap) for tap in encoder.taps[2:4])
+    stages = [layers[: last_fine + 1], layers[last_fine + 1 : last_middle + 1], layers[last_middle + 1 :]]
+    return [
+        {
+            layer.dilation[0]
+            for _, stage_layer in stage
+            for layer in stage_layer.modules()
+            if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
+        }
+        for stage in stages
+    ]
 
 
 def save(weights: dict[str, Tensor], path: Path) -> None:
