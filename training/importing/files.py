@@ -1,0 +1,137 @@
+"""Read the named tensors of a file that somebody else wrote, trusting nothing of it and running nothing in it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from model_zoo.backbones import DAMAGE
+from training.errors import InvalidImport
+
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Under which of a training state's names its weights lie; the first that is there counts."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+"""What DistributedDataParallel, torch.compile and wrapping modules put before every name."""
+EMA_COUNTER = "n_averaged"
+"""What torch's AveragedModel keeps beside the weights."""
+
+ZIP_MAGIC, PICKLE_MAGIC = b"PK\x03\x04", b"\x80"
+HEADER_BYTES = 9
+
+SHOWN = 80
+"""The most characters of a file's own words that a message repeats."""
+
+_STUMBLES = (*DAMAGE, MemoryError, AttributeError, ArithmeticError, AssertionError, ImportError, struct.error)
+"""What torch's and safetensors' readers raise for a file that is damaged or made to harm."""
+_STATE_DICT_INSTEAD = "save the weights alone instead: torch.save(model.state_dict(), FILE)"
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Give the tensors of a ``.pth``, ``.pt`` or ``.safetensors`` file by name, without the wrappers around them.
+
+    Their values are left on the disk until they are used, but for files as torch wrote them before version 1.6.
+
+    Raises:
+        InvalidImport: the file is of another kind, is damaged, or holds more than tensors.
+        OSError: it is missing or may not be read.
+    """
+    content = _read(path)
+    for _ in WRAPPERS:  # a wrapper may hold another
+        content = _unwrapped(content)
+    if not isinstance(content, Mapping):
+        raise InvalidImport(f"{path}: holds a {type(content).__name__}, not tensors by name; {_STATE_DICT_INSTEAD}")
+    if not content:
+        raise InvalidImport(f"{path}: holds no tensors")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            kind = type(value).__name__
+            raise InvalidImport(f"{path}: {shown(name)} is a {kind}, not a tensor with a name; {_STATE_DICT_INSTEAD}")
+        _check_kind(path, name, value)
+    return _without_prefixes({name: value for name, value in content.items() if name != EMA_COUNTER})
+
+
+def shown(word: object) -> str:
+    """Give a word of somebody else's file as it may stand in a line: short, and printable."""
+    text = str(word)
+    return (text if text.isprintable() else ascii(text)[1:-1])[:SHOWN]
+
+
+def _read(path: Path) -> object:
+    if path.exists() and not path.is_file():
+        raise InvalidImport(f"{path}: is no file; give a .pth, .pt or .safetensors file")
+    with path.open("rb") as file:
+        start = file.read(HEADER_BYTES)
+    if not start:
+        raise InvalidImport(f"{path}: is empty")
+    is_safetensors = start[8:] == b"{"
+    is_zip = start.startswith(ZIP_MAGIC)
+    if not (is_safetensors or is_zip or start.startswith(PICKLE_MAGIC)):
+        raise InvalidImport(f"{path}: is neither a file of torch.save nor of safetensors")
+    if is_zip:
+        _check_archive(path)
+    try:
+        return load_file(path) if is_safetensors else _unpickle(path, is_zip=is_zip)
+    except _STUMBLES as error:
+        raise InvalidImport(f"{path}: {_reason(error)}") from error
+
+
+def _unpickle(path: Path, *, is_zip: bool) -> object:
+    """Read a file of torch.save; of objects, only the words of a command line, which tensors often lie beside."""
+    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's advice is for whoever wrote the file
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse archives that torch.save did not write, before anything in them is unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise InvalidImport(f"{path}: is cut short or damaged") from error
+    names = {entry.filename.partition("/")[2] for entry in entries}
+    if "constants.pkl" in names:
+        raise InvalidImport(f"{path}: is a TorchScript archive, which holds code; {_STATE_DICT_INSTEAD}")
+    if "data.pkl" not in names:
+        raise InvalidImport(f"{path}: is an archive, but not one of torch.save")
+    if any(entry.file_size != entry.compress_size for entry in entries):
+        raise InvalidImport(f"{path}: is compressed, as torch.save never does; save the weights anew")
+
+
+def _reason(error: BaseException) -> str:
+    code = re.search(r"GLOBAL (\S+)", str(error))
+    if code:
+        return f"holds {shown(code[1])}, a Python object, and none is loaded or run; {_STATE_DICT_INSTEAD}"
+    return f"is damaged, or no file of weights ({type(error).__name__} while reading)"
+
+
+def _unwrapped(content: object) -> object:
+    if isinstance(content, Mapping):
+        for name in WRAPPERS:
+            if isinstance(content.get(name), Mapping):
+                return content[name]
+    return content
+
+
+def _check_kind(path: Path, name: str, tensor: Tensor) -> None:
+    if tensor.is_meta:
+        raise InvalidImport(f"{path}: {shown(name)} has a shape but no values")
+    if tensor.is_quantized or tensor.is_complex() or tensor.layout != torch.strided:
+        kind = str(tensor.dtype if tensor.layout == torch.strided else tensor.layout).removeprefix("torch.")
+        raise InvalidImport(f"{path}: {shown(name)} is {kind}; weights are plain floating-point numbers")
+
+
+def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    shared = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in tensors)), None)
+    if shared is None or not tensors:
+        return tensors
+    return _without_prefixes({name.removeprefix(shared): tensor for name, tensor in tensors.items()})

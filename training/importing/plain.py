@@ -1,0 +1,77 @@
+"""Read weights that have the names of this zoo, with a file that says what network they are of."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from torch import Tensor
+
+from model_zoo.spec import Argument, ClassName, Color, Frozen, InputRule, Name, SizeRule
+from training.errors import InvalidImport
+from training.importing.fitting import fitted, misfit, wanted_tensors
+from training.importing.foreign import Foreign
+
+
+class SpecFile(Frozen):
+    """Say what a file of weights does not: the network, what its classes are called, and how images reach it.
+
+    Without an ``architecture``, the rest is said of a network that is recognised by itself.
+    """
+
+    architecture: str | None = None
+    arguments: Mapping[str, Argument] = Field(default_factory=dict)
+    classes: tuple[ClassName, ...] | None = None
+    palette: tuple[Color, ...] | None = None
+    label_space: Name = "custom"
+    input: InputRule | None = None
+    size: SizeRule | None = None
+
+
+def read_spec(path: Path) -> SpecFile:
+    """Read a TOML file.
+
+    Raises:
+        InvalidImport: it is no TOML, or says what a spec cannot say.
+        OSError: it is missing or may not be read.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidImport(f"{path}: is no TOML: {str(error).splitlines()[0]}") from error
+    try:
+        return SpecFile.model_validate(values)
+    except ValidationError as error:
+        raise InvalidImport(f"{path}: {first_complaint(error)}") from error
+
+
+def first_complaint(error: ValidationError) -> str:
+    """Say in a line which field cannot be what it is."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown field {field!r}, known are {', '.join(SpecFile.model_fields)}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message
+
+
+def read_plain(tensors: Mapping[str, Tensor], spec: SpecFile, *, num_classes: int) -> Foreign:
+    """Take weights as those of the network that the spec names.
+
+    Raises:
+        InvalidImport: there is no such network, or the weights are not its own.
+    """
+    assert spec.architecture is not None  # asked by the caller
+    wanted = wanted_tensors(spec.architecture, num_classes, spec.arguments)
+    wrong = misfit(tensors, wanted)
+    if wrong:
+        raise InvalidImport(f"the spec's {spec.architecture} of {num_classes} classes does not fit: the file {wrong}")
+    return Foreign(
+        architecture=spec.architecture,
+        arguments=spec.arguments,
+        num_classes=num_classes,
+        weights=fitted(tensors, wanted),
+        origin=f"weights of {spec.architecture}",
+    )

@@ -1,0 +1,92 @@
+"""Recognise torchvision's segmentation networks by the names and shapes of their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from model_zoo.architectures.torchvision_names import from_torchvision, to_torchvision
+from model_zoo.labels import VOC_CLASSES
+from model_zoo.spec import Argument, SizeRule
+from training.errors import InvalidImport
+from training.importing.fitting import fitted, misfit, wanted_tensors
+from training.importing.foreign import Foreign
+
+SIZE = SizeRule(policy="shortest", side=520, multiple=1)
+"""How torchvision shows images to these networks; it pads none."""
+
+SCORES = ("classifier.4.weight", "classifier.low_classifier.weight")
+"""The layers whose outputs are the classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Say what one of torchvision's networks is in this zoo."""
+
+    architecture: str
+    arguments: Mapping[str, Argument]
+    has_auxiliary: bool = True
+
+
+NETWORKS: Mapping[str, Network] = {
+    "fcn_resnet50": Network("fcn_resnet", {"encoder": "resnet50"}),
+    "fcn_resnet101": Network("fcn_resnet", {"encoder": "resnet101"}),
+    "deeplabv3_resnet50": Network("deeplabv3", {"encoder": "resnet50", "pool_norm": "batch"}),
+    "deeplabv3_resnet101": Network("deeplabv3", {"encoder": "resnet101", "pool_norm": "batch"}),
+    "deeplabv3_mobilenet_v3_large": Network(
+        "deeplabv3", {"encoder": "mobilenet_v3_large", "output_stride": 16, "pool_norm": "batch"}
+    ),
+    "lraspp_mobilenet_v3_large": Network("lraspp", {}, has_auxiliary=False),
+}
+
+
+def read_torchvision(tensors: Mapping[str, Tensor]) -> Foreign:
+    """Find the network that these weights belong to, with or without its auxiliary head, for any number of classes.
+
+    Raises:
+        InvalidImport: they belong to none; the message says what does not fit the one that they are nearest to.
+    """
+    num_classes = next((len(tensors[name]) for name in SCORES if name in tensors and tensors[name].ndim), 0)
+    has_auxiliary = any(name.startswith("aux_classifier.") for name in tensors)
+    wanted = {
+        name: _wanted(network, num_classes or len(VOC_CLASSES), has_auxiliary) for name, network in NETWORKS.items()
+    }
+    nearest = max(wanted, key=lambda name: _likeness(tensors, wanted[name]))
+    if not _likeness(tensors, wanted[nearest]):
+        raise InvalidImport(f"no tensor is as in torchvision's {', '.join(NETWORKS)}; {_hint(tensors)}")
+    wrong = misfit(tensors, wanted[nearest])
+    if wrong:
+        raise InvalidImport(f"nearest to torchvision's {nearest} of {num_classes or '?'} classes, but it {wrong}")
+    weights = fitted(tensors, wanted[nearest])
+    return Foreign(
+        architecture=NETWORKS[nearest].architecture,
+        arguments=_arguments(NETWORKS[nearest], has_auxiliary),
+        num_classes=num_classes,
+        weights={from_torchvision(name): tensor for name, tensor in weights.items()},
+        origin=f"torchvision's {nearest}",
+        size=SIZE,
+    )
+
+
+def _wanted(network: Network, num_classes: int, has_auxiliary: bool) -> dict[str, Tensor]:
+    """Give the tensors of a network under torchvision's names, without values."""
+    ours = wanted_tensors(network.architecture, num_classes, _arguments(network, has_auxiliary))
+    return {to_torchvision(name): tensor for name, tensor in ours.items()}
+
+
+def _arguments(network: Network, has_auxiliary: bool) -> Mapping[str, Argument]:
+    return {**network.arguments, "auxiliary": has_auxiliary} if network.has_auxiliary else network.arguments
+
+
+def _likeness(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> float:
+    """Give the share of all names, here or there, that have the same shape in both."""
+    same = sum(name in tensors and tensors[name].shape == value.shape for name, value in wanted.items())
+    return same / len(tensors.keys() | wanted.keys())
+
+
+def _hint(tensors: Mapping[str, Tensor]) -> str:
+    if any(name.startswith("segmentation_head.") for name in tensors):
+        return "for segmentation-models-pytorch give the folder that save_pretrained writes, which says what it is"
+    return "for weights with names of this zoo give a --spec file that says what they are"
