@@ -16,6 +16,7 @@ from training.datasets.pet import Pet
 from training.datasets.sample import LabelSpace, Sample, SegmentationDataset
 from training.datasets.sbd import SBD
 from training.datasets.shapes import Shapes
+from training.datasets.shapes9 import Shapes9
 from training.datasets.voc import VOC
 from training.errors import InvalidDataset, LeakingDataset
 
@@ -33,6 +34,7 @@ DATASETS: Mapping[str, Callable[[Path, str], SegmentationDataset]] = {
     "isbi2012": ISBI2012,
     "folder": Folder,
     "shapes": Shapes,
+    "shapes9": Shapes9,
 }
 """The reader of each dataset: ``reader(root, split)``."""
 

@@ -35,14 +35,9 @@ class Shapes:
         Raises:
             InvalidDataset: the split is neither, or the number is none.
         """
-        if split not in SPLITS:
-            raise InvalidDataset(f"shapes have no list {split!r}, only {' and '.join(SPLITS)}")
-        text = str(root)
-        if text != "." and not (text.isdecimal() and int(text) > 0):
-            raise InvalidDataset(f"shapes:{split}:{text} must end in a number of images, such as shapes:{split}:64")
         self.labels = SHAPES_LABELS
         self.rules: Mapping[str, str] = {}
-        self.ids = tuple(f"{split}-{number}" for number in range(SPLITS[split] if text == "." else int(text)))
+        self.ids = tuple(f"{split}-{number}" for number in range(num_images("shapes", split, root, SPLITS)))
 
     def __len__(self) -> int:
         """Count the samples."""
@@ -52,7 +47,7 @@ class Shapes:
         """Draw an image, 64 to 96 pixels wide and high, and its target."""
         random = np.random.default_rng(int.from_bytes(hashlib.sha256(self.ids[index].encode()).digest()[:8], "little"))
         width, height = (int(side) for side in random.integers(64, 97, size=2))
-        image = _textured_ground(random, (width, height))
+        image = textured_ground(random, (width, height))
         target = Image.new("L", image.size)
         for _ in range(int(random.integers(1, 4))):
             _draw_shape(random, ImageDraw.Draw(image), ImageDraw.Draw(target))
@@ -65,7 +60,21 @@ class Shapes:
         return hashlib.sha256(self.ids[index].encode()).hexdigest()
 
 
-def _textured_ground(random: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+def num_images(reader: str, split: str, root: Path, usual: Mapping[str, int]) -> int:
+    """Read how many images a list of drawn ones has, in place of a folder; ``.`` stands for the usual number.
+
+    Raises:
+        InvalidDataset: there is no such list, or the number is none.
+    """
+    if split not in usual:
+        raise InvalidDataset(f"{reader} have no list {split!r}, only {' and '.join(usual)}")
+    text = str(root)
+    if text != "." and not (text.isdecimal() and int(text) > 0):
+        raise InvalidDataset(f"{reader}:{split}:{text} must end in a number of images, such as {reader}:{split}:64")
+    return usual[split] if text == "." else int(text)
+
+
+def textured_ground(random: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     """Blend a coarse random pattern; ``size`` is ``(width, height)``."""
     ground = random.integers(60, 120, 3) + random.integers(-30, 31, (6, 6, 3))
     return Image.fromarray(ground.clip(0, 255).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
