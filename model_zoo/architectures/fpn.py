@@ -32,7 +32,7 @@ LevelWidth = Annotated[int, Field(ge=2 * GROUPS, le=512, multiple_of=GROUPS)]
 class FPN(nn.Module):
     """Label pixels by what each level of a pyramid says of them, added or side by side (``merge``).
 
-    ``late_maps`` is that of ``build_encoder``.
+    ``late_maps`` is that of ``build_encoder``, ``align_corners`` that of all bilinear upsampling.
     """
 
     def __init__(  # noqa: PLR0913  # each is a word of the checkpoint's spec
@@ -44,10 +44,12 @@ class FPN(nn.Module):
         pyramid_channels: Width = 256,
         segmentation_channels: LevelWidth = 128,
         merge: Literal["add", "cat"] = "add",
+        align_corners: bool = False,
         drop_rate: Rate = 0.2,
     ) -> None:
         super().__init__()
         self.merge = merge
+        self.align_corners = align_corners
         self.encoder = build_encoder(encoder, late_maps=late_maps)
         _, *fine_to_coarse = self.encoder.channels
         self.laterals = nn.ModuleList(nn.Conv2d(channels, pyramid_channels, 1) for channels in reversed(fine_to_coarse))
@@ -63,7 +65,7 @@ class FPN(nn.Module):
         pyramid = self._pyramid(fine_to_coarse[::-1])
         levels = [self._at_finest(level, pyramid[i:]) for i, level in enumerate(self.levels)]  # [B, F, H/4, W/4]
         merged = torch.cat(levels, dim=1) if self.merge == "cat" else torch.stack(levels).sum(dim=0)
-        return Prediction(_upsampled(self.score(self.drop(merged)), like=images))
+        return Prediction(self._upsampled(self.score(self.drop(merged)), like=images))
 
     def _pyramid(self, coarse_to_fine: Sequence[Tensor]) -> list[Tensor]:
         """Give each map the channels of the pyramid, and what the coarser ones say."""
@@ -73,15 +75,17 @@ class FPN(nn.Module):
             pyramid.append(maps + F.interpolate(pyramid[-1], size=maps.shape[-2:], mode="nearest"))
         return pyramid
 
-    @staticmethod
-    def _at_finest(level: nn.Module, coarse_to_fine: Sequence[Tensor]) -> Tensor:
+    def _at_finest(self, level: nn.Module, coarse_to_fine: Sequence[Tensor]) -> Tensor:
         """Bring the first of some maps, step by step, to the size of the last."""
         x, *finer = coarse_to_fine
         for i, block in enumerate(level.children()):
             x = block(x)
             if finer:
-                x = _upsampled(x, like=finer[i])
+                x = self._upsampled(x, like=finer[i])
         return x
+
+    def _upsampled(self, maps: Tensor, *, like: Tensor) -> Tensor:
+        return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=self.align_corners)
 
 
 def _level(in_channels: int, channels: int, *, doublings: int) -> nn.Sequential:
@@ -93,8 +97,3 @@ def _level(in_channels: int, channels: int, *, doublings: int) -> nn.Sequential:
 def _conv_norm(in_channels: int, channels: int) -> nn.Sequential:
     convolution = he_initialised(nn.Conv2d(in_channels, channels, 3, padding=1, bias=False))
     return nn.Sequential(convolution, nn.GroupNorm(GROUPS, channels), nn.ReLU(inplace=True))
-
-
-def _upsampled(maps: Tensor, *, like: Tensor) -> Tensor:
-    """Upsample with corner pixels on corner pixels, as segmentation-models-pytorch does: its weights fit."""
-    return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=True)

@@ -94,7 +94,7 @@ def test_row_12_the_drop_rate_is_the_share_that_is_dropped(name: str, rate: floa
     with torch.device("meta"):
         network = build(name, 2, {"drop_rate": rate})
 
-    assert {module.p for module in network.modules() if isinstance(module, nn.Dropout)} == {rate}
+    assert {module.p for module in network.modules() if isinstance(module, (nn.Dropout, nn.Dropout2d))} == {rate}
 
 
 def test_row_12_the_drop_rate_is_in_the_checkpoint(tmp_path: Path) -> None:

@@ -60,3 +60,15 @@ def test_the_narrowest_level_still_answers_the_smallest_image() -> None:
         logits = network(torch.randn(1, 3, 32, 32)).logits
 
     assert logits.isfinite().all()
+
+
+def test_aligned_corners_keep_the_scores_of_corner_pixels() -> None:
+    torch.manual_seed(0)
+    network = FPN(3, pyramid_channels=8, segmentation_channels=64, align_corners=True).eval()
+    scores: list[torch.Tensor] = []
+    network.score.register_forward_hook(lambda _module, _inputs, output: scores.append(output))
+
+    with torch.inference_mode():
+        logits = network(torch.randn(1, 3, 64, 96)).logits
+
+    torch.testing.assert_close(logits[..., ::63, ::95], scores[0][..., ::15, ::23])
