@@ -42,11 +42,39 @@ NETWORKS: Mapping[str, Network] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Name the network that weights belong to."""
+
+    name: str
+    num_classes: int
+    has_auxiliary: bool
+
+
 def read_torchvision(tensors: Mapping[str, Tensor]) -> Foreign:
-    """Find the network that these weights belong to, with or without its auxiliary head, for any number of classes.
+    """Take weights as those of the network that they belong to.
 
     Raises:
-        InvalidImport: they belong to none; the message says what does not fit the one that they are nearest to.
+        InvalidImport: they belong to none, or their values are no weights.
+    """
+    found = recognise(tensors)
+    network = NETWORKS[found.name]
+    weights = fitted(tensors, _wanted(network, found.num_classes, found.has_auxiliary))
+    return Foreign(
+        architecture=network.architecture,
+        arguments=_arguments(network, found.has_auxiliary),
+        num_classes=found.num_classes,
+        weights={from_torchvision(name): tensor for name, tensor in weights.items()},
+        origin=f"torchvision's {found.name}",
+        size=SIZE,
+    )
+
+
+def recognise(tensors: Mapping[str, Tensor]) -> Found:
+    """Find the network that has these names and shapes; no value is looked at.
+
+    Raises:
+        InvalidImport: there is none; the message says what does not fit the one that they are nearest to.
     """
     num_classes = next((len(tensors[name]) for name in SCORES if name in tensors and tensors[name].ndim), 0)
     has_auxiliary = any(name.startswith("aux_classifier.") for name in tensors)
@@ -58,16 +86,9 @@ def read_torchvision(tensors: Mapping[str, Tensor]) -> Foreign:
         raise InvalidImport(f"no tensor is as in torchvision's {', '.join(NETWORKS)}; {_hint(tensors)}")
     wrong = misfit(tensors, wanted[nearest])
     if wrong:
-        raise InvalidImport(f"nearest to torchvision's {nearest} of {num_classes or '?'} classes, but it {wrong}")
-    weights = fitted(tensors, wanted[nearest])
-    return Foreign(
-        architecture=NETWORKS[nearest].architecture,
-        arguments=_arguments(NETWORKS[nearest], has_auxiliary),
-        num_classes=num_classes,
-        weights={from_torchvision(name): tensor for name, tensor in weights.items()},
-        origin=f"torchvision's {nearest}",
-        size=SIZE,
-    )
+        of_classes = f" of {num_classes} classes" if num_classes else ""
+        raise InvalidImport(f"nearest to torchvision's {nearest}{of_classes}, but it {wrong}")
+    return Found(nearest, num_classes, has_auxiliary and NETWORKS[nearest].has_auxiliary)
 
 
 def _wanted(network: Network, num_classes: int, has_auxiliary: bool) -> dict[str, Tensor]:

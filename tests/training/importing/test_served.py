@@ -1,0 +1,72 @@
+"""Serve what was imported, and hold the masks against those that its origin draws."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import anyio
+import httpx
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+from torchvision.transforms._presets import (  # type: ignore[import-untyped]  # torchvision has no stubs
+    SemanticSegmentation,
+)
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.conftest import running
+from tests.service.fakes import encode, noisy_image
+from tests.training.importing.conftest import Theirs
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def expected_mask(theirs: Theirs, image: Image.Image, *, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Draw the mask as torchvision would: resized as it evaluates, and scores brought back to the image's size."""
+    logits = theirs.logits(SemanticSegmentation(resize_size=side)(image).unsqueeze(0))
+    scores = F.interpolate(logits, size=(image.height, image.width), mode="bilinear", align_corners=False)
+    return scores[0].argmax(dim=0).to(torch.uint8).numpy()
+
+
+async def served_mask(checkpoint: Path, image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    settings = Settings.model_validate({"checkpoints": checkpoint, "device": "cpu"})
+    async with running(create_app(settings)) as client:
+        await until_ready(client)
+        answer = await client.post("/segment", content=encode(image), headers={"Content-Type": "image/png"})
+    assert answer.status_code == 200
+    return np.asarray(Image.open(BytesIO(answer.content)))
+
+
+async def until_ready(client: httpx.AsyncClient) -> None:
+    with anyio.fail_after(120):  # the networks are large, and tests may run beside other work
+        while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110  # as an orchestrator looks
+            await anyio.sleep(0.05)
+
+
+async def test_an_imported_network_is_served_and_draws_the_masks_of_its_origin(theirs: Theirs, imported: Path) -> None:
+    image = noisy_image((140, 105))
+
+    mask = await served_mask(imported, image)
+
+    expected = expected_mask(theirs, image, side=64)
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(mask, expected)
+
+
+async def test_without_a_word_about_sizes_masks_are_those_that_torchvision_evaluates(
+    small: Theirs, imported_small: Path
+) -> None:
+    image = noisy_image((150, 130))
+
+    mask = await served_mask(imported_small, image)
+
+    np.testing.assert_array_equal(mask, expected_mask(small, image, side=520))
