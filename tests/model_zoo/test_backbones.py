@@ -281,6 +281,18 @@ def test_efficientnet_lite0_takes_the_names_of_its_published_file(tmp_path: Path
     assert all(torch.equal(weight, other.state_dict()[name]) for name, weight in encoder.state_dict().items())
 
 
+def test_the_encoder_of_a_checkpoint_of_this_project_serves_another_decoder(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder("mobilenet_v2")
+    weights = {f"encoder.{name}": weight for name, weight in encoder.state_dict().items()}
+    save_file({**weights, "score.weight": torch.zeros(21, 256, 1, 1)}, tmp_path / "whole.safetensors")
+    other = build_encoder("mobilenet_v2", output_stride=16)
+
+    load_encoder_weights(other, tmp_path / "whole.safetensors")
+
+    assert all(torch.equal(weight, other.state_dict()[name]) for name, weight in encoder.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("name", "ends", "side"),  # the published network pads for this side alone
     [
