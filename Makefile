@@ -11,10 +11,10 @@ ADDRESS := $(if $(filter command line,$(origin HOST)),--host $(HOST)) $(if $(fil
 # OpenMP threads that sleep at barriers instead of spinning: without it, two programs on the same cores starve each other.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help serve test soak check format train clean
+.PHONY: help serve test soak check format train reproduce-small clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.installed-serve ## install and serve the checkpoint that ships with the package (PORT=9000, HOST=0.0.0.0)
 	SEGSERVE_LOG_FORMAT=$${SEGSERVE_LOG_FORMAT:-text} $(BIN)/segserve serve $(ADDRESS)
@@ -38,6 +38,10 @@ format: $(VENV)/.installed-dev ## put the code into the project's format
 
 train: $(VENV)/.installed-train ## a small real training run on generated shapes, about two minutes
 	$(BIN)/segtrain fit --recipe quick --out runs/quick --overwrite
+
+reproduce-small: $(VENV)/.installed-train ## the story of docs/reproductions.md on generated shapes, under 10 minutes
+	rm -rf runs/reproduce-small runs/reproduce-small.json
+	$(BIN)/python -m benchmarks.reproductions --suite small --out runs/reproduce-small --results runs/reproduce-small.json
 
 clean: ## remove what the other targets made, but for runs/
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

