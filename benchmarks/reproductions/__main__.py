@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.reproductions.page import PAGE, effects, result_line, write_page
 from benchmarks.reproductions.results import Results
-from benchmarks.reproductions.runner import run_row
+from benchmarks.reproductions.runner import run_named
 from benchmarks.reproductions.suites import SUITES
 from training.errors import TrainingError
 
@@ -61,16 +61,12 @@ def _results(suite: str, tasks: Sequence[Task], options: argparse.Namespace) -> 
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, context, torch.set_num_threads, (threads,)) as pool:
-        futures = [pool.submit(_run, suite, name, seed, options.out) for name, seed in tasks]
+        futures = [pool.submit(run_named, suite, name, seed, options.out) for name, seed in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _run(suite: str, name: str, seed: int, out: Path) -> dict[str, Any]:
-    return run_row(SUITES[suite], SUITES[suite].row(name), seed, out)
 
 
 def _parser() -> argparse.ArgumentParser:

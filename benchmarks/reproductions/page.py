@@ -11,7 +11,9 @@ from typing import Any
 from benchmarks.reproductions.plots import draw_section
 from benchmarks.reproductions.results import Result, Results
 from benchmarks.reproductions.suites import BASE, FOLDER, PLAIN, SECTIONS, SUITES, Effect, Row
+from model_zoo.architectures.fcn import FCN32s
 from model_zoo.atomic import write_atomically
+from training.recipe import read_recipe
 
 DOCS = FOLDER.parents[1] / "docs"
 PAGE = DOCS / "reproductions.md"
@@ -41,6 +43,13 @@ def render_page(found: Mapping[str, Results]) -> str:
     """Fill the text's ``{{word suite section}}`` with what the results say."""
     fillings: Mapping[str, Callable[..., str]] = {
         "margin": lambda: f"{MARGIN:g}",
+        "told": lambda run: f"{_expected()['told'][run]} %",
+        "setting": lambda suite, name: str(
+            read_recipe(str(SUITES[suite].base), SUITES[suite].changes).model_dump()[name]
+        ),
+        "pixels": lambda suite, row: str(SUITES[suite].row(row).changes["shift_pixels"]),
+        "shift": lambda suite: str(SUITES[suite].shift_step),
+        "passes": lambda suite: str((FCN32s.stride // SUITES[suite].shift_step) ** 2),
         "runs": lambda suite: runs(found[suite]),
         "table": lambda suite, section: table(found[suite], section),
         "expected": lambda suite: expected_table(found[suite]),
@@ -54,7 +63,7 @@ def render_page(found: Mapping[str, Results]) -> str:
         word, *arguments = match[1].split()
         return fillings[word](*arguments)
 
-    return re.sub(r"\{\{([\w ]+)\}\}", fill, TEMPLATE.read_text(encoding="utf-8"))
+    return re.sub(r"\{\{([\w -]+)\}\}", fill, TEMPLATE.read_text(encoding="utf-8"))
 
 
 def section_rows(results: Results, section: str) -> list[Row]:
@@ -81,7 +90,7 @@ def expected_table(results: Results) -> str:
         "| row | mIoU there | mIoU here | first training images there | here | last loss there | here |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, there in json.loads(EXPECTED.read_text(encoding="utf-8")).items():
+    for name, there in _expected()["rows"].items():
         here = results.of(name)
         cells = [f"`{name}`"]
         for key, values in (
@@ -188,6 +197,11 @@ def result_line(result: Result) -> str:
     """Say in a line what came of a run."""
     scores = "  ".join(f"{view} mIoU {values['miou']:.4f}" for view, values in result["scores"].items())
     return f"{result['row']:<22} seed {result['seed']}  {scores}  {result['train_seconds']:.0f} s"
+
+
+def _expected() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(EXPECTED.read_text(encoding="utf-8"))
+    return content
 
 
 def _table_line(row: Row, view: str, found: Sequence[Result]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.reproductions.suites import PLAIN, Row, Suite, merge
+from benchmarks.reproductions.suites import PLAIN, SUITES, Row, Suite, merge
 from model_zoo import checkpoint
 from training.datasets import Sample, SegmentationDataset, open_dataset
 from training.datasets.subset import Subset, take_share
@@ -31,6 +31,11 @@ LEGACY_IMAGES = 13
 
 Point = tuple[int, float, float | None]
 """A step, the mean loss of the epoch that ended there, and the mIoU if it was validated."""
+
+
+def run_named(suite: str, row: str, seed: int, out: Path) -> dict[str, Any]:
+    """Run a row of a suite by their names, as another process can be told."""
+    return run_row(SUITES[suite], SUITES[suite].row(row), seed, out)
 
 
 def run_row(suite: Suite, row: Row, seed: int, out: Path) -> dict[str, Any]:
@@ -61,7 +66,15 @@ def run_row(suite: Suite, row: Row, seed: int, out: Path) -> dict[str, Any]:
 
 
 def stage_recipes(suite: Suite, row: Row, seed: int, folder: Path) -> Iterator[Recipe]:
-    """Give the recipe of each stage; together they have the steps of the base."""
+    """Give the recipe of each stage, with about as many steps between validations as the suite says."""
+    for recipe in changed_recipes(suite, row, seed, folder):
+        num_images = len(take_share(open_dataset(recipe.train[0]), recipe.train_share))
+        epochs = max(1, round(suite.val_steps * recipe.batch_size / num_images))
+        yield recipe.model_copy(update={"validate_every": epochs})
+
+
+def changed_recipes(suite: Suite, row: Row, seed: int, folder: Path) -> Iterator[Recipe]:
+    """Give the base as it is changed for each stage; together they have the steps of the base."""
     base = read_recipe(str(suite.base), suite.changes)
     total, done = base.steps or 0, 0
     for stage, stage_changes in enumerate(row.stages):
@@ -71,8 +84,7 @@ def stage_recipes(suite: Suite, row: Row, seed: int, folder: Path) -> Iterator[R
         changes.update(seed=seed, steps=ends - done)
         if stage:
             changes.update(init_from=str(_stage_folder(folder, stage - 1) / LAST), encoder_weights=None)
-        recipe = read_recipe(str(suite.base), merge(suite.changes, changes))
-        yield recipe.model_copy(update={"validate_every": _epochs_between(recipe, suite.val_steps)})
+        yield read_recipe(str(suite.base), merge(suite.changes, changes))
         done = ends
 
 
@@ -166,11 +178,6 @@ def unmoved_weights(recipe: Recipe, path: Path) -> list[str]:
 
 def _stage_folder(folder: Path, stage: int) -> Path:
     return folder / f"stage-{stage + 1}"
-
-
-def _epochs_between(recipe: Recipe, steps: int) -> int:
-    num_images = len(take_share(open_dataset(recipe.train[0]), recipe.train_share))
-    return max(1, round(steps * recipe.batch_size / num_images))
 
 
 def _all_rounded(value: Any) -> Any:  # noqa: ANN401  # what JSON can hold
