@@ -58,7 +58,7 @@ def _run_suite(options: argparse.Namespace) -> None:
 
 
 def _results(suite: str, tasks: Sequence[Task], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    threads = options.threads or max(1, (os.cpu_count() or 1) // options.jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, context, torch.set_num_threads, (threads,)) as pool:
         futures = [pool.submit(run_named, suite, name, seed, options.out) for name, seed in tasks]
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these rows alone")
     parser.add_argument("--seeds", type=int, nargs="+", help="in place of the suite's own")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time (%(default)s)")
+    parser.add_argument("--threads", type=int, help="of each run; by default the cores are shared out")
     parser.add_argument("--out", type=Path, default=Path("runs/reproductions"), help="folder of the runs (%(default)s)")
     parser.add_argument(
         "--results", type=Path, help="file of the results, in place of the one that the page is made of"
