@@ -36,7 +36,7 @@ def read_smp(folder: Path) -> Foreign:
     """
     config = read_config(folder / CONFIG)
     wanted = _wanted(config, folder / CONFIG)
-    path = _weights_path(folder)
+    path = weights_path(folder)
     tensors = _without_unused(read_tensors(path), config)
     names = {ours: smp_name(ours, config.architecture, config.encoder) for ours in wanted}
     wanted_there = {names[ours]: tensor for ours, tensor in wanted.items()}
@@ -55,18 +55,23 @@ def read_smp(folder: Path) -> Foreign:
     )
 
 
+def weights_path(folder: Path) -> Path:
+    """Find the file of a folder's weights.
+
+    Raises:
+        InvalidImport: there is none.
+    """
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise InvalidImport(f"{folder}: has neither {' nor '.join(WEIGHTS)}")
+
+
 def _wanted(config: SmpConfig, path: Path) -> dict[str, Tensor]:
     try:
         return wanted_tensors(config.architecture, config.classes, config.arguments())
     except InvalidImport as error:
         raise InvalidImport(f"{path}: {error}") from error
-
-
-def _weights_path(folder: Path) -> Path:
-    for name in WEIGHTS:
-        if (folder / name).is_file():
-            return folder / name
-    raise InvalidImport(f"{folder}: has neither {' nor '.join(WEIGHTS)}")
 
 
 def _without_unused(tensors: Mapping[str, Tensor], config: SmpConfig) -> dict[str, Tensor]:

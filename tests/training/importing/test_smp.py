@@ -154,7 +154,9 @@ def test_weights_of_half_precision_are_read_as_float32(tmp_path: Path) -> None:
 
 def test_a_config_that_says_little_means_the_defaults_of_that_package(tmp_path: Path) -> None:
     theirs = smp_folder(tmp_path, encoder="resnet34", decoder_channels=(256, 128, 64, 32, 16), classes=1)
-    (tmp_path / "config.json").write_text('{"_model_class": "Unet", "decoder_use_batchnorm": true}')
+    (tmp_path / "config.json").write_text(
+        '{"_model_class": "Unet", "encoder_weights": "imagenet", "decoder_use_batchnorm": true}'
+    )
     images = torch.randn(1, 3, 64, 64)
 
     ours = imported(tmp_path, tmp_path / "ours.safetensors").network
