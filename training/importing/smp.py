@@ -5,7 +5,8 @@ https://github.com/qubvel-org/segmentation_models.pytorch; the package itself is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -35,16 +36,9 @@ def read_smp(folder: Path) -> Foreign:
         InvalidImport: a file is missing or damaged, the zoo has no such network, or the weights are not the network's.
     """
     config = read_config(folder / CONFIG)
-    wanted = _wanted(config, folder / CONFIG)
-    path = weights_path(folder)
-    tensors = _without_unused(read_tensors(path), config)
-    names = {ours: smp_name(ours, config.architecture, config.encoder) for ours in wanted}
-    wanted_there = {names[ours]: tensor for ours, tensor in wanted.items()}
-    wrong = misfit(tensors, wanted_there)
-    if wrong:
-        raise InvalidImport(f"{path}: {config.model_class} on {config.encoder_name} {wrong}")
-    found = fitted(tensors, wanted_there)
-    weights = {ours: found[theirs] for ours, theirs in names.items()}
+    with _naming(folder / CONFIG):
+        wanted = wanted_tensors(config.architecture, config.classes, config.arguments())
+    weights = _read_weights(weights_path(folder), config, wanted)
     return Foreign(
         architecture=config.architecture,
         arguments=config.arguments(),
@@ -67,11 +61,26 @@ def weights_path(folder: Path) -> Path:
     raise InvalidImport(f"{folder}: has neither {' nor '.join(WEIGHTS)}")
 
 
-def _wanted(config: SmpConfig, path: Path) -> dict[str, Tensor]:
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before what is wrong with it."""
     try:
-        return wanted_tensors(config.architecture, config.classes, config.arguments())
+        yield
     except InvalidImport as error:
         raise InvalidImport(f"{path}: {error}") from error
+
+
+def _read_weights(path: Path, config: SmpConfig, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Read the wanted tensors, which have other names in the file."""
+    theirs = {name: smp_name(name, config.architecture, config.encoder) for name in wanted}
+    wanted_there = {theirs[name]: tensor for name, tensor in wanted.items()}
+    tensors = _without_unused(read_tensors(path), config)
+    with _naming(path):
+        wrong = misfit(tensors, wanted_there)
+        if wrong:
+            raise InvalidImport(f"{config.model_class} on {config.encoder_name} {wrong}")
+        found = fitted(tensors, wanted_there)
+    return {name: found[theirs[name]] for name in wanted}
 
 
 def _without_unused(tensors: Mapping[str, Tensor], config: SmpConfig) -> dict[str, Tensor]:

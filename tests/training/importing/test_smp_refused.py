@@ -152,7 +152,9 @@ def test_misshapen_tensors_are_named_with_both_shapes(tmp_path: Path, weights: d
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     odd = {**weights, "segmentation_head.0.bias": torch.tensor([torch.nan])}
 
-    assert "segmentation_head.0.bias holds 1 of 1 values that are NaN" in refusal(folder_of(tmp_path, odd))
+    assert refusal(folder_of(tmp_path, odd)) == (
+        "FOLDER/model.safetensors: segmentation_head.0.bias holds 1 of 1 values that are NaN or infinite"
+    )
 
 
 def test_a_damaged_file_of_weights_is_refused(tmp_path: Path, weights: dict[str, Tensor]) -> None:
