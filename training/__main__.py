@@ -26,6 +26,7 @@ from training.evaluation.crf import Crf
 from training.evaluation.evaluate import assess
 from training.evaluation.inference import Inference
 from training.evaluation.scores import score_table, score_values
+from training.exporting.command import add_export_options, run_export
 from training.importing.command import add_import_options, run_import
 from training.loop import fit
 from training.precision import determinism
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _evaluate(options)
             case "report":
                 _report(options)
+            case "export":
+                run_export(options)
             case "import":
                 run_import(options, words)
             case _:
@@ -181,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_crf_options(views)
     report_parser = commands.add_parser("report", help="show what a run has found, in report.html and card.md")
     report_parser.add_argument("run", type=Path, help="folder of a finished run")
+    add_export_options(commands.add_parser("export", help="write a checkpoint as an ONNX file"))
     add_import_options(commands.add_parser("import", help="make a checkpoint of weights that others have trained"))
     data_parser = commands.add_parser("data", help="check a dataset, count its classes and draw a contact sheet")
     data_parser.add_argument("reference", help="dataset, as READER:LIST:PATH, such as voc:train:PATH")

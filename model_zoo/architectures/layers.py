@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,8 +32,22 @@ def he_initialised(convolution: nn.Conv2d) -> nn.Conv2d:
 
 def mirror_pad(images: Tensor, *, height: tuple[int, int], width: tuple[int, int]) -> Tensor:
     """Widen ``[B, F, H, W]`` by the borders of each axis, mirrored, or repeated where the image is too small."""
+    if torch.onnx.is_in_onnx_export():
+        rows, columns = _mirrored(images.shape[-2], *height), _mirrored(images.shape[-1], *width)
+        return images.index_select(2, rows).index_select(3, columns)
     top_bottom, left_right = (0, 0, *height), (*width, 0, 0)
     for pad, size in ((top_bottom, images.shape[-2]), (left_right, images.shape[-1])):
         if any(pad):
             images = F.pad(images, pad, mode="reflect" if max(pad) < size else "replicate")
     return images
+
+
+def _mirrored(size: int, before: int, after: int) -> Tensor:
+    """Give which pixel of an axis stands at each place of the widened one.
+
+    No branch depends on the size, which a traced graph learns only when it runs.
+    """
+    place = torch.arange(-before, size + after)
+    mirrored = size - 1 - (size - 1 - place.abs()).abs()
+    is_large = (place.min() > -size) & (place.max() < 2 * size - 1)
+    return torch.where(is_large, mirrored, place.clamp(0, size - 1))
