@@ -14,7 +14,7 @@ from training.importing.convert import Wishes, import_checkpoint
 
 def add_import_options(parser: argparse.ArgumentParser) -> None:
     """Say what can be imported, and what may be said of it."""
-    parser.add_argument("source", type=Path, help="a .pth, .pt or .safetensors file of weights")
+    parser.add_argument("source", type=Path, help="file of weights, .pth, .pt or .safetensors, or smp folder")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="checkpoint to write, .safetensors")
     parser.add_argument("--spec", type=Path, metavar="FILE", help=".toml file that says what the weights do not")
     parser.add_argument("--classes", metavar="NAMES", help="voc, names with commas, or a file of one name a line")

@@ -22,7 +22,8 @@ from training.importing.classes import VOC, named_classes
 from training.importing.files import read_tensors
 from training.importing.foreign import Foreign
 from training.importing.plain import SpecFile, first_complaint, read_plain, read_spec
-from training.importing.torchvision import read_torchvision
+from training.importing.smp import read_smp, weights_path
+from training.importing.torchvision import ORIGIN, read_torchvision
 from training.provenance import code_commit
 
 
@@ -71,7 +72,7 @@ def import_checkpoint(source: Path, out: Path, wishes: Wishes) -> Imported:
         training=Training(
             commit=code_commit(),
             command=hide_homes(wishes.command) if wishes.command else None,
-            initial_weights=InitialWeights(name=source.name, sha256=_sha256(source), licence=wishes.licence),
+            initial_weights=InitialWeights(name=source.absolute().name, sha256=_sha256(source), licence=wishes.licence),
         ),
     )
     network = _network(foreign)
@@ -104,13 +105,15 @@ def _check_target(source: Path, out: Path, name: str, *, overwrite: bool) -> Non
 
 
 def _read(source: Path, spec: SpecFile, labels: LabelSpace | None) -> Foreign:
-    if spec.architecture is not None and labels is None:
-        raise InvalidImport("the classes have no names; list them in the spec file, or with --classes")
     if spec.architecture is None and spec.arguments:
         raise InvalidImport("the spec file has arguments and no architecture that takes them")
+    if spec.architecture is None and source.is_dir():
+        return read_smp(source)
+    if spec.architecture is not None and labels is None:
+        raise InvalidImport("the classes have no names; list them in the spec file, or with --classes")
+    tensors = read_tensors(source)
     if spec.architecture is None and _is_ours(source):
         raise InvalidImport(f"{source}: is a checkpoint of this project already; serve it as it is")
-    tensors = read_tensors(source)
     try:
         if spec.architecture is not None and labels is not None:
             return read_plain(tensors, spec, num_classes=len(labels.classes))
@@ -128,7 +131,7 @@ def _is_ours(source: Path) -> bool:
 
 
 def _assumed(foreign: Foreign) -> LabelSpace:
-    if foreign.num_classes != len(VOC.classes):
+    if foreign.num_classes != len(VOC.classes) or not foreign.origin.startswith(ORIGIN):
         raise InvalidImport(
             f"{foreign.origin} has {foreign.num_classes} classes without names; name them with --classes a,b,c, or a "
             "file of one name a line"
@@ -163,5 +166,5 @@ def _network(foreign: Foreign) -> nn.Module:
 
 
 def _sha256(source: Path) -> str:
-    with source.open("rb") as file:
+    with (weights_path(source) if source.is_dir() else source).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

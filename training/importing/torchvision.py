@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from model_zoo.architectures.torchvision_names import from_torchvision, to_torchvision
-from model_zoo.labels import VOC_CLASSES
+from model_zoo.labels import IGNORE_INDEX, VOC_CLASSES
 from model_zoo.spec import Argument, SizeRule
 from training.errors import InvalidImport
 from training.importing.fitting import fitted, misfit, wanted_tensors
 from training.importing.foreign import Foreign
 
+ORIGIN = "torchvision's "
 SIZE = SizeRule(policy="shortest", side=520, multiple=1)
 """How torchvision shows images to these networks; it pads none."""
 
@@ -65,7 +66,7 @@ def read_torchvision(tensors: Mapping[str, Tensor]) -> Foreign:
         arguments=_arguments(network, found.has_auxiliary),
         num_classes=found.num_classes,
         weights={from_torchvision(name): tensor for name, tensor in weights.items()},
-        origin=f"torchvision's {found.name}",
+        origin=f"{ORIGIN}{found.name}",
         size=SIZE,
     )
 
@@ -77,6 +78,8 @@ def recognise(tensors: Mapping[str, Tensor]) -> Found:
         InvalidImport: there is none; the message says what does not fit the one that they are nearest to.
     """
     num_classes = next((len(tensors[name]) for name in SCORES if name in tensors and tensors[name].ndim), 0)
+    if num_classes > IGNORE_INDEX:
+        raise InvalidImport(f"has scores of {num_classes} classes, at most {IGNORE_INDEX} are allowed")
     has_auxiliary = any(name.startswith("aux_classifier.") for name in tensors)
     wanted = {
         name: _wanted(network, num_classes or len(VOC_CLASSES), has_auxiliary) for name, network in NETWORKS.items()
