@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.reproductions.suites import PLAIN, SUITES, Row, Suite, merge
+from benchmarks.reproductions.suites import PLAIN, Row, Suite, merge
 from model_zoo import checkpoint
 from training.datasets import Sample, SegmentationDataset, open_dataset
 from training.datasets.subset import Subset, take_share
@@ -31,11 +31,6 @@ LEGACY_IMAGES = 13
 
 Point = tuple[int, float, float | None]
 """A step, the mean loss of the epoch that ended there, and the mIoU if it was validated."""
-
-
-def run_named(suite: str, row: str, seed: int, out: Path) -> dict[str, Any]:
-    """Run a row of a suite by their names, as another process can be told."""
-    return run_row(SUITES[suite], SUITES[suite].row(row), seed, out)
 
 
 def run_row(suite: Suite, row: Row, seed: int, out: Path) -> dict[str, Any]:
