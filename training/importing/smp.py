@@ -113,5 +113,9 @@ def _with_background(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _origin(config: SmpConfig) -> str:
-    origin = f"segmentation-models-pytorch's {config.model_class} on {config.encoder_name}"
-    return origin if config.aux_params is None else f"{origin}, without its classification head"
+    notes = {
+        "one class, with a background put before it": config.classes == 1,
+        "without its classification head": config.aux_params is not None,
+    }
+    told = ", ".join(note for note, holds in notes.items() if holds)
+    return f"segmentation-models-pytorch's {config.model_class} on {config.encoder_name}{f' ({told})' if told else ''}"

@@ -117,15 +117,30 @@ def test_an_activation_that_leaves_the_mask_as_it_is_is_left_out(tmp_path: Path,
     assert torch.equal(logits_of(ours, images).argmax(dim=1), logits_of(theirs, images).argmax(dim=1))
 
 
-def test_a_classification_head_is_left_behind_and_that_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "notes"),
+    [
+        ({}, ""),
+        ({"classes": 1}, " (one class, with a background put before it)"),
+        ({"aux_params": {"classes": 4}}, " (without its classification head)"),
+        (
+            {"classes": 1, "aux_params": {"classes": 4}},
+            " (one class, with a background put before it, without its classification head)",
+        ),
+    ],
+)
+def test_what_was_changed_is_told(tmp_path: Path, options: dict[str, object], notes: str) -> None:
+    smp_folder(tmp_path, **options)
+
+    assert read_smp(tmp_path).origin == f"segmentation-models-pytorch's Unet on resnet18{notes}"
+
+
+def test_a_classification_head_is_left_behind(tmp_path: Path) -> None:
     theirs = smp_folder(tmp_path / "theirs", aux_params={"classes": 4})
     images = torch.randn(1, 3, 64, 64)
 
     ours = imported(tmp_path / "theirs", tmp_path / "ours.safetensors").network
 
-    assert read_smp(tmp_path / "theirs").origin == (
-        "segmentation-models-pytorch's Unet on resnet18, without its classification head"
-    )
     torch.testing.assert_close(logits_of(ours, images), logits_of(theirs, images), atol=1e-4, rtol=0)
 
 

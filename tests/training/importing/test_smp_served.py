@@ -14,7 +14,8 @@ from service.app import create_app
 from service.settings import Settings
 from tests.service.conftest import running, until_ready
 from tests.service.fakes import encode, noisy_image
-from tests.training.importing.smp_folders import imported, logits_of, smp_folder
+from tests.training.importing.conftest import import_with
+from tests.training.importing.smp_folders import logits_of, smp_folder
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +28,7 @@ def anyio_backend() -> str:
 @pytest.mark.parametrize("kind", ["Unet", "DeepLabV3Plus", "FPN"])
 async def test_an_imported_network_is_served_and_draws_the_mask_of_its_origin(tmp_path: Path, kind: str) -> None:
     theirs = smp_folder(tmp_path / "theirs", kind, "mobilenet_v2")
-    imported(tmp_path / "theirs", tmp_path / "ours.safetensors")
+    import_with(tmp_path / "theirs", "--out", tmp_path / "ours.safetensors", "--classes", "sky,sea,sand")
     image = noisy_image((160, 96))
 
     settings = Settings.model_validate({"checkpoints": tmp_path / "ours.safetensors", "device": "cpu"})
