@@ -130,7 +130,7 @@ def test_an_activation_that_leaves_the_mask_as_it_is_is_left_out(tmp_path: Path,
     ],
 )
 def test_what_was_changed_is_told(tmp_path: Path, options: dict[str, object], notes: str) -> None:
-    smp_folder(tmp_path, **options)
+    smp_folder(tmp_path, "Unet", "resnet18", **options)
 
     assert read_smp(tmp_path).origin == f"segmentation-models-pytorch's Unet on resnet18{notes}"
 
