@@ -215,6 +215,7 @@ VOC = Suite(
         Effect("amount", "all images, instead of half of them, from scratch", (("scratch", "scratch-data-half"),)),
     ),
     val_steps=170,
+    shift_step=8,
 )
 
 SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (SHAPES, SMALL, VOC)}
