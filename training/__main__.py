@@ -1,4 +1,4 @@
-"""Train, evaluate and look at data from the command line: ``segtrain fit``, ``evaluate``, ``report`` and ``data``."""
+"""Train, evaluate, look at data, and bring networks in and out, from the command line: ``segtrain``."""
 
 from __future__ import annotations
 
