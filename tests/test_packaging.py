@@ -16,7 +16,9 @@ OURS = {"service", "model_zoo", "training"}
 
 
 @pytest.mark.parametrize(
-    ("packages", "extras"), [(("service", "model_zoo"), ()), (("training",), ("train",))], ids=["serve", "train"]
+    ("packages", "extras"),
+    [(("service", "model_zoo"), ()), (("training",), ("train", "export"))],
+    ids=["serve", "train"],
 )
 def test_all_that_is_imported_is_installed_along(packages: tuple[str, ...], extras: tuple[str, ...]) -> None:
     named = [*PROJECT["dependencies"], *(line for extra in extras for line in PROJECT["optional-dependencies"][extra])]

@@ -6,8 +6,8 @@ from typing import Literal
 
 Output = Literal["logits", "mask"]
 
-OPSETS = range(11, 21)
-"""Before 11, no operation upsamples as torch does; after 20, torch's tracing exporter knows none."""
+OPSETS = range(12, 21)
+"""Before 12, ONNX cannot clip the whole numbers that borders are mirrored by; torch's tracing exporter ends at 20."""
 
 DEFAULT_OPSET = 17
 """New enough for every network here, old enough for the runtimes of the last four years."""

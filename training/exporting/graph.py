@@ -67,7 +67,8 @@ class _Graph(nn.Module):
 
     def __init__(self, network: nn.Module, rule: InputRule) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network)
+        weights = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+        self.network = copy.deepcopy(network, weights)  # shares the weights, so that layers alone are copied
         self.mean, self.std = (255 * torch.tensor(values).view(-1, 1, 1) for values in (rule.mean, rule.std))
         for name, layer in network.named_modules():
             if isinstance(layer, SameConv2d) and layer.stride != (1, 1):

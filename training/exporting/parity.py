@@ -94,6 +94,8 @@ def _measure(session: onnxruntime.InferenceSession, network: nn.Module, spec: Mo
         logits, mask = session.run(["logits", "mask"], {INPUT: images.numpy()})
     with torch.inference_mode():
         wanted = network(normalise(images, spec.input)).logits  # [B, C, H, W]
+    if logits.shape != tuple(wanted.shape):
+        raise InvalidExport(f"the graph gives logits of shape {list(logits.shape)}, torch {list(wanted.shape)}")
     return Parity(
         batch=len(images),
         height=images.shape[2],
