@@ -18,9 +18,9 @@ from model_zoo.labels import IGNORE_INDEX
 from training.datasets import Sample, SegmentationDataset
 from training.errors import InvalidRecipe, TrainingError, WorkerLost
 from training.losses.boundary_weights import boundary_weights
-from training.mixing import Mix, SlidingWindow
+from training.order import Order
 from training.processes import ALONE, Processes
-from training.rare_classes import Paste, RepeatedMix
+from training.rare_classes import Paste
 from training.transforms import Augment, pad_to, random_key
 
 Key = tuple[int, int]
@@ -67,7 +67,7 @@ class StepBatches(Sampler[list[Key]]):
 
     def __init__(  # noqa: PLR0913  # each says which samples come when
         self,
-        mix: Mix | RepeatedMix | SlidingWindow,
+        mix: Order,
         *,
         batch_size: int,
         epochs: int | None = None,

@@ -35,10 +35,9 @@ from training.initial import make_network, starve_warning, train_mode, try_step
 from training.journal import Journal
 from training.loading import StepBatches, TrainingBatch, TrainingSamples, training_batches
 from training.losses import LOSSES, Counts, count, sample_pixels, segmentation_loss
-from training.mixing import Mix, SlidingWindow
+from training.order import sample_order
 from training.processes import ALONE, Processes
 from training.provenance import training_record
-from training.rare_classes import RepeatedMix, repeat_factors
 from training.recipe import Recipe
 from training.report import write_report
 from training.run_folder import BEST, CARD, LAST, REPORT, check_space, opened
@@ -230,14 +229,10 @@ def _forward(network: nn.Module, recipe: Recipe, processes: Processes) -> nn.Mod
 def _plan(
     recipe: Recipe, train: Sequence[SegmentationDataset], samples: TrainingSamples, processes: Processes
 ) -> StepBatches:
-    mix: Mix | RepeatedMix | SlidingWindow
-    if recipe.order == "sliding":
-        mix = SlidingWindow(len(samples), batch_size=recipe.batch_size)
-    elif recipe.rare_share:
-        mix = RepeatedMix(repeat_factors(samples.classes(), recipe.rare_share), seed=recipe.seed)
-    else:
-        mix = Mix([len(dataset) for dataset in train], recipe.train_weights or None, seed=recipe.seed)
-    return StepBatches(mix, batch_size=recipe.batch_size, epochs=recipe.epochs, steps=recipe.steps, processes=processes)
+    order = sample_order(recipe, [len(dataset) for dataset in train], samples.classes)
+    return StepBatches(
+        order, batch_size=recipe.batch_size, epochs=recipe.epochs, steps=recipe.steps, processes=processes
+    )
 
 
 def _samples(recipe: Recipe, spec: ModelSpec, train: Sequence[SegmentationDataset]) -> TrainingSamples:

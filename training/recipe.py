@@ -153,8 +153,6 @@ class Recipe(Frozen):
             raise ValueError(f"crop {self.crop} px is neither 0 nor {SMALLEST_CROP} or more")
         if self.paste and not self.crop:
             raise ValueError(f"paste {self.paste} needs crops: whole images differ in size")
-        if self.rare_share and self.train_weights:
-            raise ValueError("rare_share and train_weights exclude each other")
         if self.order == "sliding" and (self.rare_share or self.train_weights):
             raise ValueError("order sliding has neither rare_share nor train_weights")
         if (self.epochs is None) == (self.steps is None):

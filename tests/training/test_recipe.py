@@ -107,7 +107,7 @@ def test_another_architecture_begins_without_the_arguments_of_the_first() -> Non
         ({"loss": {"hinge": 1.0}}, "unknown loss 'hinge', known are .*cross_entropy"),
         ({"loss": {"cross_entropy": 0}}, "every weight is 0"),
         ({"train_weights": [1, 2]}, "2 train_weights do not fit 1 datasets"),
-        ({"rare_share": 0.1, "train_weights": [1]}, "rare_share and train_weights exclude each other"),
+        ({"rare_share": 0.1, "order": "sliding"}, "order sliding has neither rare_share nor train_weights"),
         ({"rare_share": 2}, "rare_share = 2: "),
         ({"paste": 0.5, "crop": 0}, "paste 0.5 needs crops: whole images differ in size"),
         ({"init_from": "a", "encoder_weights": "b"}, "exclude each other"),

@@ -1,0 +1,42 @@
+"""Choose in which order a recipe's samples are visited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from training.mixing import Mix, SlidingWindow
+from training.rare_classes import RepeatedMix, repeat_factors
+from training.recipe import Recipe
+
+Order = Mix | RepeatedMix | SlidingWindow
+
+
+def sample_order(recipe: Recipe, sizes: Sequence[int], classes: Callable[[], list[frozenset[int]]]) -> Order:
+    """Give the visits of every epoch.
+
+    Args:
+        recipe: says the order, the weights of the datasets, and what is rare.
+        sizes: how many samples each dataset has.
+        classes: gives the classes in each sample, one dataset behind the other; it is called only where it counts.
+
+    Raises:
+        InvalidRecipe: the weights do not fit the datasets.
+    """
+    if recipe.order == "sliding":
+        return SlidingWindow(sum(sizes), batch_size=recipe.batch_size)
+    weighted = Mix(sizes, recipe.train_weights or None, seed=recipe.seed)
+    if not recipe.rare_share:
+        return weighted
+    factors = repeat_factors(classes(), recipe.rare_share)
+    if recipe.train_weights:
+        factors = share_out(factors, sizes, recipe.train_weights)
+    return RepeatedMix(factors, seed=recipe.seed)
+
+
+def share_out(factors: Sequence[float], sizes: Sequence[int], weights: Sequence[float]) -> list[float]:
+    """Scale the factors of each dataset's samples so that their sum is the dataset's weight."""
+    scaled: list[float] = []
+    for size, weight in zip(sizes, weights, strict=True):
+        own = factors[len(scaled) : len(scaled) + size]
+        scaled += [weight * factor / sum(own) for factor in own]
+    return scaled
