@@ -92,7 +92,8 @@ def _check_target(source: Path, out: Path, name: str, *, overwrite: bool) -> Non
         raise InvalidImport(f"--out {out}: name a {checkpoint.SUFFIX} file")
     if not out.parent.is_dir():
         raise InvalidImport(f"--out {out}: there is no folder {out.parent}")
-    if out.exists() and source.exists() and out.samefile(source):
+    read = [source, *source.iterdir()] if source.is_dir() else [source]
+    if out.exists() and any(file.exists() and out.samefile(file) for file in read):
         raise InvalidImport(f"--out {out}: is what shall be imported; name another file")
     if out.exists() and not overwrite:
         raise InvalidImport(f"--out {out}: is there already; --overwrite replaces it")

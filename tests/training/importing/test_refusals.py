@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tests.training.importing.conftest import Theirs, import_with
@@ -323,6 +323,22 @@ def test_weights_are_not_replaced_by_their_own_checkpoint(
 
     assert code == 2
     assert "is what shall be imported; name another file" in capsys.readouterr().err
+
+
+def test_the_weights_in_a_folder_are_not_replaced_by_their_own_checkpoint(
+    state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(state, tmp_path / "model.safetensors")
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "model.safetensors")
+
+    codes = [
+        import_with(tmp_path, "--out", tmp_path / f"{name}.safetensors", "--classes", "a,b,c,d,e", "--overwrite")
+        for name in ("model", "link")
+    ]
+
+    assert codes == [2, 2]
+    assert capsys.readouterr().err.count("is what shall be imported; name another file") == 2
+    assert load_file(tmp_path / "model.safetensors").keys() == state.keys()
 
 
 def test_a_checkpoint_of_this_project_is_served_as_it_is(
