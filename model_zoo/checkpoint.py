@@ -62,7 +62,8 @@ def save(path: Path, network: nn.Module, card: Card, *, dtype: Dtype = "float32"
     statistics, stay float32. The self-test is made from the weights as they will be read back.
 
     Raises:
-        BadCheckpoint: the network's tensors are not those of the card's spec, are tied, or hold NaN or infinity.
+        BadCheckpoint: the network's tensors are not those of the card's spec, are tied, or hold NaN or infinity; or the
+            card's words are no UTF-8.
         OSError: the file cannot be written.
     """
     tensors = {key: _stored(value, dtype) for key, value in strip_prefixes(network.state_dict()).items()}
@@ -84,7 +85,7 @@ def save(path: Path, network: nn.Module, card: Card, *, dtype: Dtype = "float32"
         self_test=make_self_test(network, card.spec),
         sha256=hashlib.sha256(data).hexdigest(),
     )
-    entries = {"__metadata__": {METADATA_KEY: _canonical_json(header)}, **entries}
+    entries = {"__metadata__": {METADATA_KEY: _readable_json(header)}, **entries}
     encoded = json.dumps(entries, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
     write_atomically(path, [len(encoded).to_bytes(8, "little"), encoded, data])
@@ -150,6 +151,18 @@ def _stored(tensor: Tensor, dtype: Dtype) -> Tensor:
     if tensor.is_floating_point():
         tensor = tensor.half() if dtype == "float16" and tensor.ndim > 1 else tensor.float()
     return tensor.contiguous()
+
+
+def _readable_json(header: CheckpointHeader) -> str:
+    """Give the header's JSON once it reads back; words with bytes that are no UTF-8 do not."""
+    text = _canonical_json(header)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        around = text[max(0, error.start - SHOWN // 2) : error.start]
+        raise BadCheckpoint(f"the card's words are no UTF-8 after {around!r}") from error
+    _parse_header(text)
+    return text
 
 
 def _canonical_json(header: CheckpointHeader) -> str:

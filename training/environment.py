@@ -27,7 +27,11 @@ def environment() -> Mapping[str, str]:
 
 
 def hide_homes(text: str) -> str:
-    """Write ``~`` for every home folder in a text: the user's own, and others where systems usually have them."""
+    """Write ``~`` for every home folder in a text: the user's own, and others where systems usually have them.
+
+    Bytes of file names that are no UTF-8 are written as escapes, for JSON cannot hold them.
+    """
+    text = text.encode(errors="backslashreplace").decode()
     own = Path.home()
     homes = _HOMES if own == Path(own.anchor) else f"{re.escape(str(own))}|{_HOMES}"
     return re.sub(f"(?:{homes}){_END}", "~", text)

@@ -332,6 +332,15 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_words_that_could_not_be_read_back_are_refused_and_leave_the_file_that_is_there(path: Path) -> None:
+    before = path.read_bytes()
+
+    with pytest.raises(BadCheckpoint, match=r"no UTF-8 after .*Stra"):
+        save(path, network(), CARD.model_copy(update={"description": "Stra\udcdfe"}))
+
+    assert path.read_bytes() == before
+
+
 def test_trap_56_tied_tensors_are_not_saved(tmp_path: Path) -> None:
     tied = network()
     norms = [module for module in tied.modules() if isinstance(module, torch.nn.BatchNorm2d)]

@@ -28,3 +28,7 @@ def test_versions_and_hardware_are_told_but_not_whose_they_are() -> None:
     assert told["Python"] == platform.python_version()
     assert all(told.values())
     assert socket.gethostname() not in told.values()
+
+
+def test_bytes_that_are_no_text_are_told_and_can_be_written() -> None:
+    assert hide_homes("stra\udcdfe.pth") == "stra\\udcdfe.pth"
