@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 
 from training.datasets.sample import LabelSpace, Sample, SegmentationDataset
 
@@ -48,4 +49,6 @@ def take_share(dataset: SegmentationDataset, share: float) -> SegmentationDatase
     if share >= 1:
         return dataset
     by_chance = sorted(range(len(dataset)), key=lambda i: hashlib.sha256(dataset.ids[i].encode()).digest())
-    return Subset(dataset, by_chance[: math.ceil(share * len(dataset))])
+    return Subset(
+        dataset, by_chance[: math.ceil(Fraction(str(share)) * len(dataset))]
+    )  # a float's product may end above a whole

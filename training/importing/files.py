@@ -131,7 +131,9 @@ def _check_kind(path: Path, name: str, tensor: Tensor) -> None:
 
 
 def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    shared = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in tensors)), None)
-    if shared is None or not tensors:
-        return tensors
-    return _without_prefixes({name.removeprefix(shared): tensor for name, tensor in tensors.items()})
+    while tensors:
+        shared = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in tensors)), None)
+        if shared is None:
+            break
+        tensors = {name.removeprefix(shared): tensor for name, tensor in tensors.items()}
+    return tensors

@@ -16,7 +16,11 @@ def test_a_smaller_share_is_part_of_a_larger_one(one: float, other: float) -> No
     small, large = take_share(shapes, min(one, other)), take_share(shapes, max(one, other))
 
     assert set(small.ids) <= set(large.ids) <= set(shapes.ids)
-    assert 40 * min(one, other) <= len(small) < 40 * min(one, other) + 1
+    assert 40 * min(one, other) - 1e-9 <= len(small) < 40 * min(one, other) + 1
+
+
+def test_a_share_that_comes_out_even_is_not_rounded_up() -> None:
+    assert len(take_share(Shapes(Path("100"), "train"), 0.07)) == 7  # as floats, 0.07 * 100 is above 7
 
 
 def test_a_share_is_drawn_by_chance_and_keeps_the_order() -> None:
