@@ -20,6 +20,7 @@ SIZE = SizeRule(policy="shortest", side=520, multiple=1)
 
 SCORES = ("classifier.4.weight", "classifier.low_classifier.weight")
 """The layers whose outputs are the classes."""
+AUXILIARY_SCORE = "aux_classifier.4.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ def read_torchvision(tensors: Mapping[str, Tensor]) -> Foreign:
     Raises:
         InvalidImport: they belong to none, or their values are no weights.
     """
+    tensors, left_behind = _without_other_auxiliary(tensors)
     found = recognise(tensors)
     network = NETWORKS[found.name]
     weights = fitted(tensors, _wanted(network, found.num_classes, found.has_auxiliary))
@@ -66,9 +68,21 @@ def read_torchvision(tensors: Mapping[str, Tensor]) -> Foreign:
         arguments=_arguments(network, found.has_auxiliary),
         num_classes=found.num_classes,
         weights={from_torchvision(name): tensor for name, tensor in weights.items()},
-        origin=f"{ORIGIN}{found.name}",
+        origin=f"{ORIGIN}{found.name}{left_behind}",
         size=SIZE,
     )
+
+
+def _without_other_auxiliary(tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], str]:
+    """Leave an auxiliary head behind that has other classes than the main one, and say so.
+
+    Whoever fine-tunes often replaces the last layer of the main head alone, and serving never runs the other.
+    """
+    main, other = (tensors.get(name) for name in (SCORES[0], AUXILIARY_SCORE))
+    if main is None or other is None or not (main.ndim and other.ndim) or len(main) == len(other):
+        return tensors, ""
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("aux_classifier.")}
+    return kept, f" without its auxiliary head of {len(other)} classes"
 
 
 def recognise(tensors: Mapping[str, Tensor]) -> Found:

@@ -79,6 +79,27 @@ def test_the_auxiliary_head_is_kept(tmp_path: Path, small_spec: Path) -> None:
         torch.testing.assert_close(found(images).logits, network(images)["out"], atol=1e-4, rtol=0)
 
 
+def test_an_auxiliary_head_of_other_classes_is_left_behind_as_fine_tuning_leaves_it(
+    tmp_path: Path, small_spec: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    network = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, aux_loss=True).eval()
+    network.classifier[4] = nn.Conv2d(256, 2, 1)
+    torch.save(network.state_dict(), tmp_path / "tuned.pth")
+    images = torch.randn(1, 3, 64, 64)
+
+    code = import_with(
+        tmp_path / "tuned.pth", "--out", tmp_path / "ours.safetensors", "--spec", small_spec, "--classes", "road,rest"
+    )
+
+    loaded = checkpoint.load(tmp_path / "ours.safetensors")
+    assert code == 0
+    assert "without its auxiliary head of 21 classes" in capsys.readouterr().out
+    assert "without its auxiliary head of 21 classes" in loaded.header.description
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.network(images).logits, network(images)["out"], atol=1e-4, rtol=0)
+
+
 def test_images_are_shown_as_torchvision_shows_them_unless_the_spec_says_otherwise(imported_small: Path) -> None:
     spec = checkpoint.inspect(imported_small).header.spec
 
