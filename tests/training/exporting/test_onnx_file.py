@@ -14,20 +14,15 @@ import onnx
 import onnxruntime  # type: ignore[import-untyped]  # it has no stubs
 import pytest
 import torch
-from PIL import Image
 from safetensors import safe_open
 
 from benchmarks.onnx_parity import random_network
 from model_zoo.card import Card, Metric
-from model_zoo.checkpoint import load, save
-from model_zoo.predict import predict
-from model_zoo.preprocess import network_input
+from model_zoo.checkpoint import save
 from tests.training.exporting.specs import CLASSES, spec_of
 from training.__main__ import main
 from training.exporting.parity import SIZES, open_session
 
-ROOT = Path(__file__).parents[3]
-SHIPPED = sorted((ROOT / "model_zoo" / "checkpoints").glob("*.safetensors"))
 DYNAMIC = ["batch", 3, "height", "width"]
 
 
@@ -38,13 +33,6 @@ def export_with(*words: object) -> int:
 
 def shapes(session: onnxruntime.InferenceSession) -> list[tuple[str, str, list[str | int]]]:
     return [(one.name, one.type, one.shape) for one in [*session.get_inputs(), *session.get_outputs()]]
-
-
-def snippet() -> str:
-    """Give the Python code of the page."""
-    found = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "exporting.md").read_text(), re.DOTALL)
-    assert found is not None
-    return found[1]
 
 
 @pytest.fixture(scope="module")
@@ -129,25 +117,6 @@ def test_one_file_is_written_of_the_opset_that_was_asked_for(small: Path, tmp_pa
 
     assert [file.name for file in tmp_path.iterdir()] == ["small.onnx"]
     assert [opset.version for opset in onnx.load(tmp_path / "small.onnx").opset_import if not opset.domain] == [13]
-
-
-@pytest.mark.parametrize("checkpoint", SHIPPED, ids=lambda file: file.stem)
-def test_the_code_in_the_page_finds_the_cat_with_a_shipped_checkpoint(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert export_with(checkpoint, "--onnx", tmp_path / "model.onnx", "--output", "mask") == 0
-    shutil.copy(ROOT / "examples" / "cat.jpg", tmp_path / "photo.jpg")
-    monkeypatch.chdir(tmp_path)
-
-    exec(compile(snippet(), "docs/exporting.md", "exec"), {})  # noqa: S102  # our own page
-
-    loaded = load(checkpoint)
-    with Image.open(tmp_path / "photo.jpg") as photo, Image.open(tmp_path / "mask.png") as mask:
-        ours = predict(loaded.network, [network_input(photo, loaded.header.spec)], loaded.header.spec)[0].mask.numpy()
-        theirs = np.asarray(mask)
-    assert theirs.shape == ours.shape
-    assert (theirs == ours).mean() > 0.999
-    assert (theirs == loaded.header.spec.classes.index("cat")).mean() > 0.25
 
 
 def test_an_old_file_is_replaced_only_when_asked(small: Path, tmp_path: Path) -> None:
