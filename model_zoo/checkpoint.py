@@ -62,8 +62,8 @@ def save(path: Path, network: nn.Module, card: Card, *, dtype: Dtype = "float32"
     statistics, stay float32. The self-test is made from the weights as they will be read back.
 
     Raises:
-        BadCheckpoint: the network's tensors are not those of the card's spec, are tied, or hold NaN or infinity; or the
-            card's words are no UTF-8.
+        BadCheckpoint: the network's tensors are not those of the card's spec, are tied, or hold NaN or infinity, or its
+            scores do; or the card's words are no UTF-8.
         OSError: the file cannot be written.
     """
     tensors = {key: _stored(value, dtype) for key, value in strip_prefixes(network.state_dict()).items()}
@@ -134,6 +134,8 @@ def verify(path: Path) -> Checkpoint:
     with _naming(path):
         try:
             changed = changed_pixels(checkpoint.network, checkpoint.header.spec, test)
+        except BadCheckpoint:
+            raise
         except (RuntimeError, ValueError) as error:
             raise BadCheckpoint("self-test failed, the network cannot run on what its spec feeds it") from error
         if changed > TOLERANCE * test.height * test.width:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from model_zoo.card import SelfTest
+from model_zoo.container import BadCheckpoint
 from model_zoo.predict import forward
 from model_zoo.preprocess import network_input
 from model_zoo.spec import ModelSpec
@@ -22,9 +23,16 @@ SIZE = (96, 128)
 TOLERANCE = 0.01
 """The share of pixels that may change class between machines: rounding differs, a wrong network differs by far more."""
 
+MAX_SIDE = 1024
+"""The largest side to which an image is enlarged for the test, though a spec may ask for 8192."""
+
 
 def make_self_test(network: nn.Module, spec: ModelSpec) -> SelfTest:
-    """Choose, among a few generated images, the one whose histogram is the most even, and record it."""
+    """Choose, among a few generated images, the one whose histogram is the most even, and record it.
+
+    Raises:
+        BadCheckpoint: the network answers with NaN or infinity.
+    """
     height, width = SIZE
     blank = SelfTest(seed=0, height=height, width=width, histogram=())
     tests = [blank.model_copy(update={"seed": seed}) for seed in range(8)]
@@ -34,7 +42,11 @@ def make_self_test(network: nn.Module, spec: ModelSpec) -> SelfTest:
 
 
 def changed_pixels(network: nn.Module, spec: ModelSpec, test: SelfTest) -> int:
-    """Count the pixels by which the histogram differs from the recorded one; 0 when they agree."""
+    """Count the pixels by which the histogram differs from the recorded one; 0 when they agree.
+
+    Raises:
+        BadCheckpoint: the network answers with NaN or infinity.
+    """
     found = _histogram(network, spec, test)
     return sum(abs(now - then) for now, then in zip(found, test.histogram, strict=True)) // 2
 
@@ -53,6 +65,10 @@ def generated_image(test: SelfTest) -> np.ndarray[tuple[int, int, int], np.dtype
 
 def _histogram(network: nn.Module, spec: ModelSpec, test: SelfTest) -> tuple[int, ...]:
     image = Image.fromarray(generated_image(test))
-    logits = forward(network, [network_input(image, spec)], spec)[0].float()  # [C, H, W]
+    size = spec.size.model_copy(update={"side": min(spec.size.side, MAX_SIDE)})
+    seen = network_input(image, spec.model_copy(update={"size": size}))
+    logits = forward(network, [seen], spec)[0].float()  # [C, H, W]
+    if not logits.isfinite().all():  # argmax would count them all the same
+        raise BadCheckpoint(f"self-test failed, {spec.architecture} answers an image with scores that are not finite")
     above_mean = logits - logits.mean(dim=(1, 2), keepdim=True)
     return tuple(torch.bincount(above_mean.argmax(dim=0).flatten(), minlength=spec.num_classes).tolist())
