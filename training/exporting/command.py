@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from training.errors import InvalidExport
 from training.exporting.choices import DEFAULT_OPSET, OPSETS, Output
+from training.exporting.telling import tell
 
 if TYPE_CHECKING:
     from training.exporting.onnx_file import Exported
@@ -50,7 +51,7 @@ def run_export(options: argparse.Namespace) -> None:
     found = export_onnx(
         options.checkpoint, options.onnx, output=options.output, opset=options.opset, overwrite=options.overwrite
     )
-    print("\n".join(_lines(options.onnx, options.output, found)))
+    tell(_lines(options.onnx, options.output, found), of=options.onnx)
 
 
 def _lines(out: Path, output: str, found: Exported) -> Iterator[str]:

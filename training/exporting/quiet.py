@@ -14,13 +14,21 @@ STDOUT = 1
 @contextmanager
 def quiet() -> Iterator[None]:
     """Drop warnings, and what is written to the terminal below Python: where torch fails, it prints the whole trace."""
+    with warnings.catch_warnings(), _muted():
+        warnings.simplefilter("ignore")  # of branches that depend on sizes, and that this exporter has a successor
+        yield
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    if sys.stdout is None:  # it was closed before Python began, and any file may have its number by now
+        yield
+        return
     sys.stdout.flush()
     kept, nowhere = os.dup(STDOUT), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, STDOUT)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of branches that depend on sizes, and that this exporter has a successor
-            yield
+        yield
     finally:
         os.dup2(kept, STDOUT)
         os.close(kept)
