@@ -59,7 +59,8 @@ def compare(model: bytes, network: nn.Module, spec: ModelSpec) -> list[Parity]:
     """Run a graph with the outputs ``logits`` and ``mask``, and the network that it was made of, on the same images.
 
     Raises:
-        InvalidExport: ONNX Runtime cannot run the graph, or the two are further apart than rounding explains.
+        InvalidExport: ONNX Runtime cannot run the graph, the two are further apart than rounding explains, or the
+            network's own logits are NaN or infinite.
     """
     with _explaining():
         session = open_session(model)
@@ -90,10 +91,15 @@ def made_images(size: tuple[int, int, int], spec: ModelSpec) -> Tensor:
 
 
 def _measure(session: onnxruntime.InferenceSession, network: nn.Module, spec: ModelSpec, images: Tensor) -> Parity:
-    with _explaining():
-        logits, mask = session.run(["logits", "mask"], {INPUT: images.numpy()})
     with torch.inference_mode():
         wanted = network(normalise(images, spec.input)).logits  # [B, C, H, W]
+    if not wanted.isfinite().all():
+        height, width = images.shape[-2:]
+        raise InvalidExport(
+            f"images of {height}x{width} px: the network's own logits are not finite; its weights cannot be used"
+        )
+    with _explaining():
+        logits, mask = session.run(["logits", "mask"], {INPUT: images.numpy()})
     if logits.shape != tuple(wanted.shape):
         raise InvalidExport(f"the graph gives logits of shape {list(logits.shape)}, torch {list(wanted.shape)}")
     return Parity(

@@ -91,6 +91,14 @@ class Odd(nn.Module):
         return Prediction(images if images.shape[-1] < 200 else -images)
 
 
+class Unbounded(nn.Module):
+    """Answer with infinity, as a network does whose weights are too large."""
+
+    def forward(self, images: Tensor) -> Prediction:
+        """Map ``[B, 3, H, W]`` to ``[B, 3, H, W]``."""
+        return Prediction(images * float("inf"))
+
+
 class Unspeakable(nn.Module):
     """Do what ONNX has no operation for."""
 
@@ -113,6 +121,14 @@ def test_a_graph_that_differs_at_one_size_is_refused() -> None:
 
     with pytest.raises(InvalidExport, match=r"images of 203x270 px: the graph's logits are \S+ from torch's, at most"):
         compare(model, Odd(), spec)
+
+
+def test_a_network_whose_logits_are_not_finite_is_refused() -> None:
+    spec = spec_of("unet", {})
+    model = make_graph(Unbounded(), spec, opset=DEFAULT_OPSET).SerializeToString()
+
+    with pytest.raises(InvalidExport, match=r"images of 33x47 px: the network's own logits are not finite"):
+        compare(model, Unbounded(), spec)
 
 
 def test_what_onnx_has_no_words_for_is_refused_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
