@@ -40,10 +40,12 @@ def export_onnx(
     """Read a checkpoint, make a graph of it, compare the two, and write ``out``.
 
     Raises:
-        InvalidExport: ``out`` or the opset cannot be used, or the graph is not what the network is.
+        InvalidExport: a path or the opset cannot be used, or the graph is not what the network is.
         BadCheckpoint: the source is no checkpoint, or is damaged.
         OSError: the file cannot be written.
     """
+    if source.exists() and not source.is_file():  # a pipe would be waited for
+        raise InvalidExport(f"{source}: is no regular file; name a checkpoint file")
     _check_target(source, out, overwrite=overwrite)
     if opset not in OPSETS:
         raise InvalidExport(f"--opset {opset}: {OPSETS[0]} to {OPSETS[-1]} would do")
@@ -71,7 +73,7 @@ def _check_target(source: Path, out: Path, *, overwrite: bool) -> None:
         raise InvalidExport(f"--onnx {out}: name an {SUFFIX} file")
     if out.is_dir():
         raise InvalidExport(f"--onnx {out}: is a folder; name a file")
-    if out.exists() and not overwrite:
+    if (out.exists() or out.is_symlink()) and not overwrite:  # a link to nothing is somebody's, too
         raise InvalidExport(f"--onnx {out}: is there already; --overwrite replaces it")
 
 

@@ -138,6 +138,7 @@ def test_an_old_file_is_replaced_only_when_asked(small: Path, tmp_path: Path) ->
         ("x.pt", [], r"--onnx \S+/x.pt: name an .onnx file"),
         ("folder.onnx", [], r"--onnx \S+/folder.onnx: is a folder; name a file"),
         ("old.onnx", [], r"--onnx \S+/old.onnx: is there already; --overwrite replaces it"),
+        ("dangling.onnx", [], r"--onnx \S+/dangling.onnx: is there already; --overwrite replaces it"),
         ("small.safetensors", ["--overwrite"], r"--onnx \S+/small.safetensors: is the checkpoint; name another file"),
         ("link.onnx", ["--overwrite"], r"--onnx \S+/link.onnx: is the checkpoint; name another file"),
         ("x.onnx", ["--opset", "11"], r"--opset 11: 12 to 20 would do"),
@@ -152,6 +153,7 @@ def test_what_cannot_be_written_is_said_in_one_line(  # noqa: PLR0917  # fixture
     (tmp_path / "folder.onnx").mkdir()
     (tmp_path / "old.onnx").write_bytes(b"old")
     (tmp_path / "link.onnx").symlink_to(checkpoint)
+    (tmp_path / "dangling.onnx").symlink_to(tmp_path / "nothing")
     before = sorted(tmp_path.iterdir())
 
     code = export_with(checkpoint, "--onnx", tmp_path / target, *words)
@@ -188,6 +190,17 @@ def test_a_damaged_checkpoint_leaves_nothing(
     assert code == 2
     assert re.fullmatch(rf"segtrain: {re.escape(str(source))}: {said}\n", capfd.readouterr().err)
     assert not list(tmp_path.glob("*x.onnx*"))
+
+
+def test_a_checkpoint_that_can_be_waited_for_for_ever_is_not_opened(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+
+    code = export_with(tmp_path / "fifo", "--onnx", tmp_path / "x.onnx")
+
+    assert code == 2
+    assert capfd.readouterr().err == f"segtrain: {tmp_path / 'fifo'}: is no regular file; name a checkpoint file\n"
 
 
 @pytest.mark.parametrize(
