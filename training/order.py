@@ -27,10 +27,22 @@ def sample_order(recipe: Recipe, sizes: Sequence[int], classes: Callable[[], lis
     weighted = Mix(sizes, recipe.train_weights or None, seed=recipe.seed)
     if not recipe.rare_share:
         return weighted
-    factors = repeat_factors(classes(), recipe.rare_share)
+    factors = repeat_factors(visited_classes(classes(), sizes, recipe.train_weights), recipe.rare_share)
     if recipe.train_weights:
         factors = share_out(factors, sizes, recipe.train_weights)
     return RepeatedMix(factors, seed=recipe.seed)
+
+
+def visited_classes(
+    classes: Sequence[frozenset[int]], sizes: Sequence[int], weights: Sequence[float]
+) -> list[frozenset[int] | None]:
+    """Leave out the classes of samples that are never visited, since their dataset's weight is 0.
+
+    Without weights, all are visited.
+    """
+    every = weights or [1.0] * len(sizes)
+    is_visited = [weight > 0 for size, weight in zip(sizes, every, strict=True) for _ in range(size)]
+    return [found if visited else None for found, visited in zip(classes, is_visited, strict=True)]
 
 
 def share_out(factors: Sequence[float], sizes: Sequence[int], weights: Sequence[float]) -> list[float]:
@@ -38,5 +50,6 @@ def share_out(factors: Sequence[float], sizes: Sequence[int], weights: Sequence[
     scaled: list[float] = []
     for size, weight in zip(sizes, weights, strict=True):
         own = factors[len(scaled) : len(scaled) + size]
-        scaled += [weight * factor / sum(own) for factor in own]
+        total = sum(own)
+        scaled += [weight * factor / total if weight else 0.0 for factor in own]
     return scaled

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Collection, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -48,18 +49,20 @@ class RepeatedMix:
         return list(enumerate(shuffled, first))  # every visit of a run has its own number, and so its own random crop
 
 
-def repeat_factors(classes: Sequence[Collection[int]], share: float) -> list[float]:
+def repeat_factors(classes: Sequence[Collection[int] | None], share: float) -> list[float]:
     """Say how often to visit each image, given the classes in each, so that rare ones are seen more often.
+
+    Where there is ``None`` in place of classes, the image is never visited: its factor is 0, and it does not count.
 
     A class in less than ``share`` of the images, ``f``, has the factor ``sqrt(share / f)``, every other one 1; an image
     has the largest of its classes (Gupta, Dollar, Girshick 2019, "LVIS", section 5, https://arxiv.org/abs/1908.03195).
     """
     counts: dict[int, int] = {}
-    for present in classes:
-        for label in present:
-            counts[label] = counts.get(label, 0) + 1
-    rates = {label: max(1.0, math.sqrt(share * len(classes) / number)) for label, number in counts.items()}
-    return [max((rates[label] for label in present), default=1.0) for present in classes]
+    visited = [present for present in classes if present is not None]
+    for label in chain.from_iterable(visited):
+        counts[label] = counts.get(label, 0) + 1
+    rates = {label: max(1.0, math.sqrt(share * len(visited) / number)) for label, number in counts.items()}
+    return [0.0 if present is None else max((rates[label] for label in present), default=1.0) for present in classes]
 
 
 class Paste:
@@ -71,17 +74,20 @@ class Paste:
     index 0, the background where there is one, is never pasted.
 
     Args:
-        classes: the classes in each training sample.
+        classes: the classes in each training sample, ``None`` of one that nothing is to be taken from.
         chance: how often something is pasted.
         crop: gives sample ``index`` as visit ``visit`` sees it: uint8 ``[C, S, S]`` and ``[S, S]``.
     """
 
     def __init__(
-        self, classes: Sequence[Collection[int]], chance: float, crop: Callable[[int, int], tuple[Tensor, Tensor]]
+        self,
+        classes: Sequence[Collection[int] | None],
+        chance: float,
+        crop: Callable[[int, int], tuple[Tensor, Tensor]],
     ) -> None:
         holders: dict[int, list[int]] = {}
         for index, present in enumerate(classes):
-            for label in present:
+            for label in present or ():
                 if label not in (0, IGNORE_INDEX):
                     holders.setdefault(label, []).append(index)
         self._holders = [(label, holders[label]) for label in sorted(holders)]

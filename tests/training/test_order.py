@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from training.mixing import Mix, SlidingWindow
-from training.order import Order, sample_order, share_out
+from training.order import Order, sample_order, share_out, visited_classes
 from training.rare_classes import RepeatedMix
 from training.recipe import read_recipe
 
@@ -46,6 +46,23 @@ def test_a_dataset_without_weight_is_never_visited() -> None:
     chosen = order(rare_share=0.5, train_weights=[1, 0])
 
     assert {index for epoch in range(1, 30) for _, index in chosen.epoch(epoch)} == set(range(60))
+
+
+def test_images_without_weight_make_no_class_rare() -> None:
+    chosen = order(rare_share=0.5, train_weights=[1, 0])
+
+    visited = Counter(index for epoch in range(1, 401) for _, index in chosen.epoch(epoch))
+
+    rare = sum(visited[index] for index in range(50, 60)) / 10
+    common = sum(visited[index] for index in range(50)) / 50
+    assert rare / common == pytest.approx((0.5 / (10 / 60)) ** 0.5, rel=0.05)  # ten images of sixty have it
+
+
+def test_the_classes_of_samples_without_weight_are_left_out() -> None:
+    one, two, three = frozenset({1}), frozenset({2}), frozenset({3})
+
+    assert visited_classes([one, two, three], [1, 2], [0.0, 2.0]) == [None, two, three]
+    assert visited_classes([one, two, three], [1, 2], []) == [one, two, three]
 
 
 def test_the_factors_of_a_dataset_add_up_to_its_weight() -> None:

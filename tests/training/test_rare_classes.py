@@ -77,6 +77,10 @@ def test_a_class_that_is_no_rarer_than_the_share_is_not_repeated_and_neither_is_
     assert repeat_factors([{0}, {0, 1}, set()], share=1 / 3) == [1.0, 1.0, 1.0]
 
 
+def test_samples_that_are_never_visited_count_for_nothing() -> None:
+    assert repeat_factors([{0}, {0, 1}, None, None], share=1.0) == pytest.approx([1.0, 2**0.5, 0.0, 0.0])
+
+
 def target_of(label: int, *, side: int = 32) -> Tensor:
     """Make a target with a square of a class, void around it, and void far away."""
     target = torch.zeros(side, side, dtype=torch.uint8)
@@ -110,8 +114,8 @@ def test_void_belongs_to_an_object_only_as_far_as_the_border_reaches() -> None:
     assert object_mask(target, 3)[0].nonzero().flatten().tolist() == list(range(20 - BORDER, 21 + BORDER))
 
 
-@pytest.mark.parametrize("classes", [[{0}, {0, IGNORE_INDEX}], []])
-def test_without_a_class_to_paste_the_crop_stays_as_it_is(classes: list[set[int]]) -> None:
+@pytest.mark.parametrize("classes", [[{0}, {0, IGNORE_INDEX}], [None, {0}], []])
+def test_without_a_class_to_paste_the_crop_stays_as_it_is(classes: list[set[int] | None]) -> None:
     image, target = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(8, 8, dtype=torch.uint8)
 
     assert Paste(classes, 1.0, other_crop)(image, target, key=0) == (image, target)
