@@ -127,7 +127,7 @@ class Recipe(Frozen):
     warmup_steps: int = Field(default=0, ge=0, description="steps in which the rate rises")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="average the weights over steps; 0 is off")
 
-    epochs: Count | None = Field(default=None, description="how many epochs, each as long as there are images")
+    epochs: Count | None = Field(default=None, description="how many epochs, each of as many visits as images")
     steps: Count | None = Field(default=None, description="how many steps to learn for, instead of epochs")
     batch_size: Count = Field(default=8, description="the most images a step, over all processes")
     accumulate: Count = Field(default=1, description="parts of a batch that go through the network one by one")
