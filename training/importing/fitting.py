@@ -15,6 +15,8 @@ from training.importing.files import shown
 
 COUNTER = "num_batches_tracked"
 """What batch norm counts; old files have none, and no network needs it to answer."""
+VARIANCE = "running_var"
+"""What batch norm divides by the root of."""
 NAMED = 3
 """How many tensors a message names."""
 
@@ -67,7 +69,7 @@ def fitted(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[
     """Give each wanted tensor memory of its own, floating point as float32; counters that are missing are zero.
 
     Raises:
-        InvalidImport: weights are whole numbers, NaN or infinite.
+        InvalidImport: weights are whole numbers, NaN or infinite, or variances are below zero.
     """
     return {
         name: _converted(name, tensors[name], like) if name in tensors else torch.zeros(like.shape, dtype=like.dtype)
@@ -79,10 +81,16 @@ def _converted(name: str, tensor: Tensor, like: Tensor) -> Tensor:
     if like.is_floating_point() and not tensor.is_floating_point():
         kind = str(tensor.dtype).removeprefix("torch.")
         raise InvalidImport(f"{name} holds {kind} numbers; weights are floating-point numbers")
-    found = tensor.detach().to(like.dtype, copy=True, memory_format=torch.contiguous_format)
+    try:
+        found = tensor.detach().to(like.dtype, copy=True, memory_format=torch.contiguous_format)
+    except NotImplementedError as error:  # of types of less than eight bits
+        kind, wanted = (str(dtype).removeprefix("torch.") for dtype in (tensor.dtype, like.dtype))
+        raise InvalidImport(f"{name} holds {kind} numbers, which cannot be read as {wanted}") from error
     if not found.isfinite().all():
         count = int((~found.isfinite()).sum())
         raise InvalidImport(f"{name} holds {count} of {found.numel()} values that are NaN or infinite")
+    if name.endswith(VARIANCE) and (found < 0).any():
+        raise InvalidImport(f"{name} holds {int((found < 0).sum())} of {found.numel()} variances below zero")
     return found
 
 

@@ -211,13 +211,50 @@ def test_tensors_that_do_not_fit_are_named_with_the_network_that_is_nearest(
     ],
     ids=["whole numbers", "NaN", "infinite", "too large for float32"],
 )
-def test_values_that_are_no_weights_are_refused(
+def test_scores_that_are_no_weights_are_refused(
     state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str], value: Tensor, message: str
 ) -> None:
     source = tmp_path / "weights.pth"
     torch.save({**state, CONV: value}, source)
 
     assert message in refusal(capsys, source, "--classes", "a,b,c,d,e")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("backbone.0.1.running_var", torch.neg, "backbone.0.1.running_var holds 16 of 16 variances below zero"),
+        (
+            "backbone.0.0.weight",
+            lambda value: torch.zeros(value.shape, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+            "backbone.0.0.weight holds float4_e2m1fn_x2 numbers, which cannot be read as float32",
+        ),
+        (
+            "backbone.0.1.num_batches_tracked",
+            lambda value: torch.zeros((), dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+            "backbone.0.1.num_batches_tracked holds float4_e2m1fn_x2 numbers, which cannot be read as int64",
+        ),
+        (
+            "backbone.0.0.weight",
+            lambda value: torch.full_like(value, 3e38),
+            "lraspp answers an image with scores that are not finite",
+        ),
+    ],
+    ids=["variance", "four bits", "counter of four bits", "scores"],
+)
+def test_values_that_no_network_can_answer_with_are_refused(
+    state: State,
+    tmp_path: Path,
+    small_spec: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    change: Callable[[Tensor], Tensor],
+    message: str,
+) -> None:
+    source = tmp_path / "weights.pth"
+    torch.save({**state, name: change(state[name])}, source)
+
+    assert message in refusal(capsys, source, "--classes", "a,b,c,d,e", "--spec", small_spec)
 
 
 @pytest.mark.parametrize(
