@@ -49,6 +49,7 @@ class Registry:
         self.models: dict[str, Model] = {}
         self._catalog = catalog
         self._settings = settings
+        self._shipped_default = settings.shipped_default
         self._metrics = metrics
         self._residency = Residency(Loader(devices, settings, metrics, build=build), settings, metrics)
         self._succession = Succession(
@@ -258,19 +259,22 @@ class Registry:
 
     @property
     def _default_name(self) -> str | None:
-        """Give the default's name: the one that was set, or that of the only model, for as long as there is one."""
+        """Give the default's name: the one that was set, or else the usual one, for as long as there is one."""
         if self._settings.default_model is None and (self._default is None or not self._versions(self._default)):
-            self._default = self._only_name()
+            self._default = self._usual_name()
         return self._default
 
     def _choose_default(self) -> str | None:
         wanted = self._settings.default_model
         if wanted is None:
-            return self._only_name()
+            return self._usual_name()
         self._check_known(wanted, "default_model")
         return wanted
 
-    def _only_name(self) -> str | None:
+    def _usual_name(self) -> str | None:
+        """Give the name of the default among the models that ship, if they are served, or else of the only model."""
+        if self._shipped_default is not None and self._versions(self._shipped_default):
+            return self._shipped_default
         names = {model.name for model in self.models.values() if model.candidate.problem is None}
         return names.pop() if len(names) == 1 else None
 

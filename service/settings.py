@@ -13,6 +13,8 @@ import model_zoo
 
 PREFIX = "SEGSERVE_"
 SHIPPED_CHECKPOINTS = Path(model_zoo.__file__).parent / "checkpoints"
+SHIPPED_DEFAULT = "deeplabv3plus-lite0-voc"
+"""The model among them that answers where neither a request nor the settings name one."""
 
 MOST_PIXELS = 89_478_485
 """Above this Pillow begins to refuse images in words of its own."""
@@ -38,7 +40,9 @@ class Settings(BaseModel):
     host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     checkpoints: Path = Field(default=SHIPPED_CHECKPOINTS, description="checkpoint file, or folder of them")
-    default_model: str | None = Field(default=None, description="model, or model@version, where a request names none")
+    default_model: str | None = Field(
+        default=None, description="model, or model@version, where a request names none; else the shipped, or only, one"
+    )
     watch_interval: float = Field(default=2.0, ge=0, le=3600, description="time between looks at the folder; 0: never")
     strict: bool = Field(default=False, description="stop when a checkpoint found at the start cannot be served")
     loading: Literal["eager", "lazy"] = Field(default="eager", description="load at the start, or on the first request")
@@ -96,6 +100,12 @@ class Settings(BaseModel):
     def pinned(self) -> frozenset[str]:
         """Give the names in ``pinned_models``."""
         return frozenset(name.strip() for name in self.pinned_models.split(",") if name.strip())
+
+    @property
+    def shipped_default(self) -> str | None:
+        """Name the default among the checkpoints that ship, where it is their folder that is served."""
+        is_theirs = self.checkpoints.resolve() == SHIPPED_CHECKPOINTS.resolve()
+        return SHIPPED_DEFAULT if is_theirs else None
 
     @classmethod
     def read(cls, environment: Mapping[str, str], options: Mapping[str, str]) -> Self:

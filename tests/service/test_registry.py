@@ -20,7 +20,7 @@ from service.registry import Registry
 from service.runtimes.runtime import Runtime
 from service.runtimes.torch import TorchRuntime, build_torch
 from service.segmenter import Footprint
-from service.settings import BadSetting, Settings
+from service.settings import SHIPPED_DEFAULT, BadSetting, Settings
 from tests.service.conftest import running, save_model, until_started
 from tests.service.fakes import Echo, encode, noisy_image
 
@@ -221,6 +221,43 @@ async def test_a_pinned_default_version_answers(tmp_path: Path) -> None:
         answers = [await service.segment(name) for name in (None, "a")]
 
     assert [answer.headers["x-model-version"] for answer in answers] == ["1", "2"]
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder that stands for the one of the package, with three small models."""
+    monkeypatch.setattr("service.settings.SHIPPED_CHECKPOINTS", tmp_path)
+    for name in ("a", SHIPPED_DEFAULT, "z"):
+        save_model(tmp_path / f"{name}.safetensors", name)
+    return tmp_path
+
+
+async def test_of_the_models_that_ship_one_is_the_default(shipped: Path) -> None:
+    async with world(shipped) as service:
+        answer = await service.segment()
+        entries = (await service.client.get("/models")).json()["models"]
+
+    assert (answer.status_code, answer.headers.get("x-model")) == (200, SHIPPED_DEFAULT)
+    assert {entry["name"]: entry["is_default"] for entry in entries} == {"a": False, SHIPPED_DEFAULT: True, "z": False}
+
+
+async def test_a_default_that_is_set_goes_before_the_one_that_ships(shipped: Path) -> None:
+    async with world(shipped, default_model="z") as service:
+        answer = await service.segment()
+
+    assert answer.headers["x-model"] == "z"
+
+
+async def test_where_the_default_that_ships_is_taken_away_the_only_other_answers(shipped: Path) -> None:
+    (shipped / f"{SHIPPED_DEFAULT}.safetensors").unlink()
+    async with world(shipped) as service:
+        among_two = await service.segment()
+        (shipped / "a.safetensors").unlink()
+        await until(lambda: "a@1" not in service.registry.models)
+        alone = await service.segment()
+
+    assert "name one of" in among_two.json()["detail"]
+    assert alone.headers["x-model"] == "z"
 
 
 async def test_an_older_version_answers_while_the_newest_cannot(tmp_path: Path) -> None:

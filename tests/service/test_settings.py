@@ -2,7 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import BadSetting, Settings, option_name, variable_name
+from service.settings import (
+    SHIPPED_CHECKPOINTS,
+    SHIPPED_DEFAULT,
+    BadSetting,
+    Settings,
+    option_name,
+    variable_name,
+)
 
 
 def test_defaults_listen_on_this_machine_only() -> None:
@@ -25,6 +32,19 @@ def test_an_option_goes_before_its_variable() -> None:
 
 def test_an_empty_variable_is_as_none() -> None:
     assert Settings.read({"SEGSERVE_DEFAULT_MODEL": ""}, {}).default_model is None
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "default"),
+    [
+        (SHIPPED_CHECKPOINTS, SHIPPED_DEFAULT),
+        (SHIPPED_CHECKPOINTS.parent / "x" / ".." / SHIPPED_CHECKPOINTS.name, SHIPPED_DEFAULT),
+        (SHIPPED_CHECKPOINTS / f"{SHIPPED_DEFAULT}.safetensors", None),
+        (Path("/models"), None),
+    ],
+)
+def test_only_the_folder_that_ships_has_a_default_of_its_own(checkpoints: Path, default: str | None) -> None:
+    assert Settings(checkpoints=checkpoints).shipped_default == default
 
 
 def test_an_unknown_variable_is_refused_with_the_nearest_known() -> None:
