@@ -16,6 +16,7 @@ from model_zoo.architectures.fpn import FPN
 from model_zoo.architectures.lraspp import LRASPP
 from model_zoo.architectures.unet import UNet
 from model_zoo.architectures.unet_encoder import EncoderUNet
+from model_zoo.container import SHOWN
 from model_zoo.labels import IGNORE_INDEX
 
 Builder = Callable[..., nn.Module]
@@ -52,11 +53,11 @@ def build(architecture: str, num_classes: int, arguments: Mapping[str, bool | in
     known = allowed_arguments(architecture)
     for name, value in arguments.items():
         if name not in known:
-            raise ValueError(f"{architecture} has no argument {name!r}, known are {', '.join(known) or 'none'}")
+            raise ValueError(f"{architecture} has no argument {name[:SHOWN]!r}, known are {', '.join(known) or 'none'}")
         try:
             known[name].validate_python(value, strict=True)
         except ValidationError as error:
-            raise ValueError(f"{architecture} has {name}={value!r}: {error.errors()[0]['msg']}") from error
+            raise ValueError(f"{architecture} has {name}={repr(value)[:SHOWN]}: {error.errors()[0]['msg']}") from error
     return builder(num_classes, **arguments)
 
 

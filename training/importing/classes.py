@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
-from model_zoo.labels import VOC_CLASSES, voc_palette
+from model_zoo.labels import IGNORE_INDEX, VOC_CLASSES, voc_palette
 from training.datasets import LabelSpace
 from training.errors import InvalidImport
+from training.importing.files import shown
 from training.importing.plain import SpecFile
+from training.importing.texts import read_text
 
 VOC = LabelSpace("voc", VOC_CLASSES, voc_palette(len(VOC_CLASSES)))
 
@@ -19,8 +22,9 @@ def named_classes(text: str | None, spec: SpecFile) -> LabelSpace | None:
     spec file, or else VOC's.
 
     Raises:
-        InvalidImport: names are missing, empty or repeated, or are not as many as the colours.
-        OSError: the file of names is missing or may not be read.
+        InvalidImport: names are missing, empty, repeated or too many, cannot be printed, or are not as many as the
+            colours.
+        OSError: the file of names may not be read.
     """
     if text == VOC.name:
         return VOC if spec.palette is None else _labels(VOC.name, VOC.classes, spec)
@@ -31,20 +35,33 @@ def named_classes(text: str | None, spec: SpecFile) -> LabelSpace | None:
 
 def _names(text: str) -> tuple[str, ...]:
     if "," in text:
-        return tuple(name.strip() for name in text.split(","))
+        return tuple(text.split(","))
+    if not text or not _is_there(text):
+        raise InvalidImport(
+            f"--classes {shown(text)}: there is no such file, and one name is no list; write a,b,c, or name a file"
+        )
+    return tuple(line for line in read_text(Path(text)).splitlines() if line.strip())
+
+
+def _is_there(text: str) -> bool:
     try:
-        lines = Path(text).read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InvalidImport(f"{text}: is no text; write one class name a line") from error
-    return tuple(line.strip() for line in lines if line.strip())
+        return Path(text).exists()
+    except OSError:  # no file has so long a name
+        return False
 
 
 def _labels(space: str, names: tuple[str, ...], spec: SpecFile) -> LabelSpace:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if not all(names) or repeated:
-        wrong = f"{repeated[0]!r} is there {names.count(repeated[0])} times" if all(names) else "one is empty"
+    if len(names) > IGNORE_INDEX:
+        raise InvalidImport(f"{len(names)} class names, at most {IGNORE_INDEX} are allowed")
+    names = tuple(name.strip() for name in names)
+    name, count = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
+    if not all(names) or count > 1:
+        wrong = f"{shown(name)!r} is there {count} times" if all(names) else "one is empty"
         raise InvalidImport(f"each class needs a name of its own, but {wrong}")
-    palette = spec.palette or voc_palette(min(len(names), 256))
+    odd = next((name for name in names if not name.isprintable()), None)
+    if odd:
+        raise InvalidImport(f"class name {shown(odd)} has characters that cannot be printed")
+    palette = spec.palette or voc_palette(len(names))
     if len(palette) != len(names):
         raise InvalidImport(f"{len(names)} classes need as many colours, and the palette has {len(palette)}")
     return LabelSpace(space, names, palette)

@@ -19,7 +19,7 @@ from training.datasets import LabelSpace
 from training.environment import hide_homes
 from training.errors import InvalidImport
 from training.importing.classes import VOC, named_classes
-from training.importing.files import read_tensors
+from training.importing.files import read_tensors, shown
 from training.importing.foreign import Foreign
 from training.importing.plain import SpecFile, first_complaint, read_plain, read_spec
 from training.importing.smp import read_smp, weights_path
@@ -95,13 +95,13 @@ def _check_target(source: Path, out: Path, name: str, *, overwrite: bool) -> Non
     read = [source, *source.iterdir()] if source.is_dir() else [source]
     if out.exists() and any(file.exists() and out.samefile(file) for file in read):
         raise InvalidImport(f"--out {out}: is what shall be imported; name another file")
-    if out.exists() and not overwrite:
+    if (out.exists() or out.is_symlink()) and not overwrite:
         raise InvalidImport(f"--out {out}: is there already; --overwrite replaces it")
     try:
         TypeAdapter(Name).validate_python(name)
     except ValidationError as error:
         raise InvalidImport(
-            f"--name {name}: a name has at most 100 letters, digits, points, dashes and underscores"
+            f"--name {shown(name)}: a name has at most 100 letters, digits, points, dashes and underscores"
         ) from error
 
 

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from model_zoo.spec import Argument, ClassName, Color, Frozen, InputRule, Name, SizeRule
 from training.errors import InvalidImport
+from training.importing.files import shown
 from training.importing.fitting import fitted, misfit, wanted_tensors
 from training.importing.foreign import Foreign
+from training.importing.texts import read_text
 
 
 class SpecFile(Frozen):
@@ -21,7 +23,7 @@ class SpecFile(Frozen):
     Without an ``architecture``, the rest is said of a network that is recognised by itself.
     """
 
-    architecture: str | None = None
+    architecture: Name | None = None
     arguments: Mapping[str, Argument] = Field(default_factory=dict)
     classes: tuple[ClassName, ...] | None = None
     palette: tuple[Color, ...] | None = None
@@ -34,13 +36,15 @@ def read_spec(path: Path) -> SpecFile:
     """Read a TOML file.
 
     Raises:
-        InvalidImport: it is no TOML, or says what a spec cannot say.
+        InvalidImport: it is no file of TOML, or says what a spec cannot say.
         OSError: it is missing or may not be read.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidImport(f"{path}: is no TOML: {str(error).splitlines()[0]}") from error
+        values = tomllib.loads(read_text(path))
+    except InvalidImport:
+        raise
+    except (ValueError, RecursionError) as error:  # for numbers of 5000 digits, and lists as deep
+        raise InvalidImport(f"{path}: is no TOML: {shown(str(error))}") from error
     try:
         return SpecFile.model_validate(values)
     except ValidationError as error:
@@ -50,9 +54,9 @@ def read_spec(path: Path) -> SpecFile:
 def first_complaint(error: ValidationError) -> str:
     """Say in a line which field cannot be what it is."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
+    field = ".".join(shown(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown field {field!r}, known are {', '.join(SpecFile.model_fields)}"
+        return f"unknown field '{field}', known are {', '.join(SpecFile.model_fields)}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{field}: {message}" if field else message
 

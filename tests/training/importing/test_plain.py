@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -193,12 +194,17 @@ def test_weights_are_stored_in_half_the_bytes_if_asked(unet: nn.Module, spec: Pa
     assert half.size_bytes < 0.6 * full.size_bytes
 
 
-@pytest.mark.parametrize("text", ["sky, sea,sand", "{folder}/names.txt"], ids=["with commas", "one a line"])
+@pytest.mark.parametrize(
+    "text",
+    ["sky, sea,sand", "{folder}/names.txt", "{folder}/marked.txt"],
+    ids=["with commas", "one a line", "by another editor"],
+)
 def test_the_option_names_the_classes_before_the_spec_file_does(
     unet: nn.Module, spec: Path, tmp_path: Path, text: str
 ) -> None:
     out, words = tmp_path / "ours.safetensors", ["--spec", spec, "--classes", text.format(folder=tmp_path)]
     (tmp_path / "names.txt").write_text("sky\nsea\n\n  sand\n")
+    (tmp_path / "marked.txt").write_bytes(codecs.BOM_UTF8 + b"sky\r\nsea\r\nsand")
     spec.write_text(SPEC.replace('"sky", "sea", "sand"', '"a", "b", "c"'))
     torch.save(unet.state_dict(), tmp_path / "unet.pth")
 

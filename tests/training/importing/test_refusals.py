@@ -20,7 +20,7 @@ State = dict[str, Tensor]
 
 INSTEAD = "the weights alone instead: torch.save(model.state_dict(), FILE)"
 FIVE = "classes = ['a', 'b', 'c', 'd', 'e']"
-CONV = "classifier.low_classifier.weight"
+CONV, NORM = "classifier.low_classifier.weight", "backbone.0.1"
 
 
 class Malice:
@@ -211,7 +211,7 @@ def test_tensors_that_do_not_fit_are_named_with_the_network_that_is_nearest(
     ],
     ids=["whole numbers", "NaN", "infinite", "too large for float32"],
 )
-def test_scores_that_are_no_weights_are_refused(
+def test_values_that_are_no_weights_are_refused(
     state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str], value: Tensor, message: str
 ) -> None:
     source = tmp_path / "weights.pth"
@@ -221,40 +221,38 @@ def test_scores_that_are_no_weights_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "message"),
+    ("odd", "message"),
     [
-        ("backbone.0.1.running_var", torch.neg, "backbone.0.1.running_var holds 16 of 16 variances below zero"),
+        ({f"{NORM}.running_var": torch.full((16,), -1.0)}, f"{NORM}.running_var holds 16 of 16 variances below zero"),
         (
-            "backbone.0.0.weight",
-            lambda value: torch.zeros(value.shape, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
-            "backbone.0.0.weight holds float4_e2m1fn_x2 numbers, which cannot be read as float32",
+            {f"{NORM}.weight": torch.zeros(16, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)},
+            f"{NORM}.weight holds float4_e2m1fn_x2 numbers, which cannot be read as float32",
         ),
         (
-            "backbone.0.1.num_batches_tracked",
-            lambda value: torch.zeros((), dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
-            "backbone.0.1.num_batches_tracked holds float4_e2m1fn_x2 numbers, which cannot be read as int64",
-        ),
-        (
-            "backbone.0.0.weight",
-            lambda value: torch.full_like(value, 3e38),
-            "lraspp answers an image with scores that are not finite",
+            {f"{NORM}.num_batches_tracked": torch.tensor(0, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)},
+            f"{NORM}.num_batches_tracked holds float4_e2m1fn_x2 numbers, which cannot be read as int64",
         ),
     ],
-    ids=["variance", "four bits", "counter of four bits", "scores"],
+    ids=["variance", "four bits", "counter of four bits"],
 )
-def test_values_that_no_network_can_answer_with_are_refused(
-    state: State,
-    tmp_path: Path,
-    small_spec: Path,
-    capsys: pytest.CaptureFixture[str],
-    name: str,
-    change: Callable[[Tensor], Tensor],
-    message: str,
+def test_statistics_that_are_none_are_refused(
+    state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str], odd: State, message: str
 ) -> None:
     source = tmp_path / "weights.pth"
-    torch.save({**state, name: change(state[name])}, source)
+    torch.save({**state, **odd}, source)
 
-    assert message in refusal(capsys, source, "--classes", "a,b,c,d,e", "--spec", small_spec)
+    assert message in refusal(capsys, source, "--classes", "a,b,c,d,e")
+
+
+def test_weights_that_give_scores_without_end_are_refused(
+    state: State, tmp_path: Path, small_spec: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "weights.pth"
+    torch.save({**state, f"{NORM}.weight": torch.full((16,), 3e38)}, source)
+
+    line = refusal(capsys, source, "--classes", "a,b,c,d,e", "--spec", small_spec)
+
+    assert line == "self-test failed, lraspp answers an image with scores that are not finite"
 
 
 @pytest.mark.parametrize(
@@ -265,9 +263,16 @@ def test_values_that_no_network_can_answer_with_are_refused(
         (["--classes", "voc"], "21 class names for torchvision's lraspp_mobilenet_v3_large of 5 classes"),
         (["--classes", "a,b,c,b,d"], "each class needs a name of its own, but 'b' is there 2 times"),
         (["--classes", "a,b,,c,d"], "each class needs a name of its own, but one is empty"),
-        (["--classes", "names.txt"], "names.txt: No such file or directory"),
+        (["--classes", "names.txt"], "--classes names.txt: there is no such file, and one name is no list; write a,b"),
+        (["--classes", ""], "--classes : there is no such file, and one name is no list; write a,b,c"),
+        (["--classes", "x" * 5000], f"--classes {'x' * 80}: there is no such file, and one name is no list"),
+        (["--classes", ","], "each class needs a name of its own, but one is empty"),
+        (["--classes", "a,b,c,d,\x1b[1m"], r"class name \x1b[1m has characters that cannot be printed"),
+        (["--classes", ",".join(map(str, range(300)))], "300 class names, at most 255 are allowed"),
+        (["--classes", "/"], "/: is no file; write the words into one"),
         (["--classes", "a,b,c,d," + "e" * 300], "classes.4: String should have at most 200 characters"),
         (["--name", "my model"], "--name my model: a name has at most 100 letters, digits, points, dashes"),
+        (["--name", "a\nb"], r"--name a\nb: a name has at most 100 letters, digits, points, dashes"),
         (["--spec", "nowhere.toml"], "nowhere.toml: No such file or directory"),
     ],
 )
@@ -284,6 +289,14 @@ def test_words_that_do_not_fit_are_refused(
     ("text", "message"),
     [
         ("architecture = ", "spec.toml: is no TOML"),
+        ("a = " + "9" * 6000, "spec.toml: is no TOML: Exceeds the limit (4300 digits)"),
+        ("classes = " + "[" * 5000 + "]" * 5000, "spec.toml: is no TOML"),
+        ("classes = ['a', 'b', ' ', 'd', 'e']", "each class needs a name of its own, but one is empty"),
+        ("classes = ['a', 'b', 'c', 'd', \"e\\nf\"]", r"class name e\nf has characters that cannot be printed"),
+        (f"classes = {[*map(str, range(300))]}", "300 class names, at most 255 are allowed"),
+        ("a = '" + "a" * (1 << 20) + "'", "spec.toml: is longer than 1048576 bytes"),
+        (r'architecture = "un\net"', "architecture: String should match pattern"),
+        ('[size]\n"a\\nb" = 3', r"unknown field 'size.a\nb', known are"),
         ("architektur = 'unet'", "unknown field 'architektur', known are architecture, arguments, classes, palette"),
         ("architecture = 'segnet'\nclasses = ['a', 'b']", "unknown architecture 'segnet', known are fcn32s, fcn16s"),
         ("architecture = 'unet'", "the classes have no names; list them in the spec file, or with --classes"),
@@ -291,6 +304,14 @@ def test_words_that_do_not_fit_are_refused(
         (
             "architecture = 'unet'\nclasses = ['a', 'b']\n[arguments]\nwidth = 4",
             "unet has no argument 'width', known are in_channels",
+        ),
+        (
+            "architecture = 'unet'\nclasses = ['a', 'b']\n[arguments]\nbase_channels = " + "9" * 4000,
+            f"unet has base_channels={'9' * 80}: Input should be less than",
+        ),
+        (
+            "architecture = 'unet'\nclasses = ['a', 'b']\n[arguments]\n" + "x" * 4000 + " = 4",
+            f"unet has no argument '{'x' * 80}', known are in_channels",
         ),
         (
             "architecture = 'unet'\nclasses = ['a', 'b']",
@@ -318,6 +339,17 @@ def test_a_spec_file_that_cannot_be_meant_is_refused(
     assert message in refusal(capsys, source, "--spec", spec)
 
 
+@pytest.mark.parametrize("option", ["--spec", "--classes"])
+def test_nobody_waits_for_words_that_another_process_might_write(
+    small: Theirs, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    source, pipe = tmp_path / "weights.pth", tmp_path / "pipe"
+    source.symlink_to(small.file)
+    os.mkfifo(pipe)
+
+    assert refusal(capsys, source, option, pipe) == f"{pipe}: is no file; write the words into one"
+
+
 def test_a_single_class_would_be_that_of_every_pixel(
     state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -336,18 +368,20 @@ def test_a_single_class_would_be_that_of_every_pixel(
         ("ours.pth", "ours.pth: name a .safetensors file"),
         ("nowhere/ours.safetensors", "nowhere/ours.safetensors: there is no folder "),
         ("there.safetensors", "there.safetensors: is there already; --overwrite replaces it"),
+        ("lost.safetensors", "lost.safetensors: is there already; --overwrite replaces it"),
     ],
 )
 def test_a_target_that_cannot_be_written_is_refused_before_anything_is_read(
     small: Theirs, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str, message: str
 ) -> None:
     (tmp_path / "there.safetensors").touch()
+    (tmp_path / "lost.safetensors").symlink_to(tmp_path / "nowhere.safetensors")
 
     code = import_with(small.file, "--out", tmp_path / out)
 
     assert code == 2
     assert message in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["there.safetensors"]
+    assert {path.name for path in tmp_path.iterdir()} == {"there.safetensors", "lost.safetensors"}
 
 
 def test_weights_are_not_replaced_by_their_own_checkpoint(
