@@ -16,7 +16,7 @@ from model_zoo.labels import IGNORE_INDEX
 from model_zoo.spec import Argument
 from training.errors import InvalidImport
 from training.importing.files import shown
-from training.importing.smp_encoders import SmpEncoder, find_encoder
+from training.importing.smp_encoders import ENCODERS, SmpEncoder, find_encoder
 
 MAX_BYTES = 1 << 20
 BINARY_ACTIVATIONS = (None, "identity", "sigmoid")
@@ -130,6 +130,14 @@ class DeepLabV3PlusConfig(SmpConfig):
             "align_corners": True,
             "drop_rate": float(self.decoder_aspp_dropout),
         }
+
+    @field_validator("encoder_name")
+    @classmethod
+    def _can_be_dilated(cls, name: str) -> str:
+        if not find_encoder(name).can_be_dilated:
+            others = ", ".join(other for other, encoder in ENCODERS.items() if encoder.can_be_dilated)
+            raise ValueError(f"its strides cannot become dilation, only those of {others} can")
+        return name
 
 
 class FpnConfig(SmpConfig):

@@ -36,6 +36,7 @@ class SmpEncoder:
     rename: Callable[[str], str]
     late_maps: bool = False
     dilates_strided: bool = True
+    can_be_dilated: bool = True
     has_center: bool = False
     input: InputRule = field(default_factory=InputRule)
 
@@ -61,7 +62,7 @@ def _timm_resnet(name: EncoderName) -> SmpEncoder:
 
 
 def _vgg(name: EncoderName) -> SmpEncoder:
-    return SmpEncoder(name, _below_features, late_maps=True, has_center=True)
+    return SmpEncoder(name, _below_features, late_maps=True, can_be_dilated=False, has_center=True)
 
 
 def _below_features(layer: str) -> str:

@@ -40,7 +40,7 @@ VARIED = [
 PAIRS = [
     *(("Unet", encoder) for encoder in ENCODERS),
     *(("FPN", encoder) for encoder in ENCODERS),
-    *(("DeepLabV3Plus", encoder) for encoder in ENCODERS if not encoder.startswith("vgg")),  # they cannot be dilated
+    *(("DeepLabV3Plus", name) for name, encoder in ENCODERS.items() if encoder.can_be_dilated),
 ]
 
 

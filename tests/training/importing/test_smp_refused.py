@@ -62,7 +62,10 @@ def refusal(folder: Path) -> str:
         ({**DEEPLAB, "decoder_aspp_separable": False}, "decoder_aspp_separable=False: Input should be True"),
         ({**DEEPLAB, "decoder_aspp_dropout": 1.0}, "decoder_aspp_dropout=1.0: Input should be less than 1"),
         ({**DEEPLAB, "encoder_output_stride": 32}, "encoder_output_stride=32: Input should be 8 or 16"),
-        ({**DEEPLAB, "encoder_name": "vgg16"}, "deeplabv3plus has encoder='vgg16': Input should be 'efficientnet_lite"),
+        (
+            {**DEEPLAB, "encoder_name": "vgg16"},
+            "encoder_name='vgg16': its strides cannot become dilation, only those of res",
+        ),
         ({**DEEPLAB, "upsampling": 1}, "upsampling=1: Input should be 4"),
         ({**FPN, "encoder_depth": 4}, "encoder_depth=4: Input should be 5"),
         ({**FPN, "decoder_merge_policy": "max"}, "decoder_merge_policy='max': Input should be 'add' or 'cat'"),
