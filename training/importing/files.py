@@ -23,6 +23,8 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Under which of a training state's names its weights lie; the first that is there counts."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 """What DistributedDataParallel, torch.compile and wrapping modules put before every name."""
+MAX_PREFIXES = 8
+"""How many of them are taken off one after the other."""
 EMA_COUNTER = "n_averaged"
 """What torch's AveragedModel keeps beside the weights."""
 
@@ -155,7 +157,7 @@ def _check_kind(path: Path, name: str, tensor: Tensor) -> None:
 
 
 def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    while tensors:
+    for _ in range(MAX_PREFIXES):
         shared = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in tensors)), None)
         if shared is None:
             break

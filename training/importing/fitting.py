@@ -11,7 +11,7 @@ from torch import Tensor
 from model_zoo.architectures import build
 from model_zoo.spec import Argument
 from training.errors import InvalidImport
-from training.importing.files import shown
+from training.importing.files import PREFIXES, shown
 
 COUNTER = "num_batches_tracked"
 """What batch norm counts; old files have none, and no network needs it to answer."""
@@ -23,11 +23,15 @@ NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """Name the tensors that are wanted and not there, are there and not wanted, or have another shape."""
+    """Name the tensors that are wanted and not there, are there and not wanted, or have another shape.
+
+    ``advice`` says what may help, where anything is known to.
+    """
 
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     misshapen: tuple[str, ...]
+    advice: str = ""
 
     def __bool__(self) -> bool:
         """Whether anything does not fit."""
@@ -36,7 +40,8 @@ class Misfit:
     def __str__(self) -> str:
         """Say it in a line, with the first few names of each kind."""
         kinds = (("misses", self.missing), ("has in excess", self.extra), ("has other shapes:", self.misshapen))
-        return "; ".join(f"{word} {_some(names)}" for word, names in kinds if names)
+        said = [f"{word} {_some(names)}" for word, names in kinds if names]
+        return "; ".join([*said, self.advice] if self.advice else said)
 
 
 def wanted_tensors(architecture: str, num_classes: int, arguments: Mapping[str, Argument]) -> dict[str, Tensor]:
@@ -62,7 +67,20 @@ def misfit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Misfi
             for name, value in wanted.items()
             if name in tensors and tensors[name].shape != value.shape
         ),
+        advice=advice(tensors),
     )
+
+
+def advice(tensors: Mapping[str, Tensor]) -> str:
+    """Name the few tensors that lack the prefix of all others, as those of a loss beside a network do; or say nothing.
+
+    A prefix is only taken off where all have it.
+    """
+    for prefix in PREFIXES:
+        others = tuple(name for name in tensors if not name.startswith(prefix))
+        if 0 < 2 * len(others) < len(tensors):
+            return f"leave out {_some(others)}, since all others begin with {prefix}"
+    return ""
 
 
 def fitted(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:

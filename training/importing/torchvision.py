@@ -11,7 +11,7 @@ from model_zoo.architectures.torchvision_names import from_torchvision, to_torch
 from model_zoo.labels import IGNORE_INDEX, VOC_CLASSES
 from model_zoo.spec import Argument, SizeRule
 from training.errors import InvalidImport
-from training.importing.fitting import fitted, misfit, wanted_tensors
+from training.importing.fitting import advice, fitted, misfit, wanted_tensors
 from training.importing.foreign import Foreign
 
 ORIGIN = "torchvision's "
@@ -127,4 +127,4 @@ def _likeness(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> fl
 def _hint(tensors: Mapping[str, Tensor]) -> str:
     if any(name.startswith("segmentation_head.") for name in tensors):
         return "for segmentation-models-pytorch give the folder that save_pretrained writes, which says what it is"
-    return "for weights with names of this zoo give a --spec file that says what they are"
+    return advice(tensors) or "for weights with names of this zoo give a --spec file that says what they are"

@@ -112,12 +112,22 @@ def test_a_checkpoint_of_ours_goes_out_as_plain_weights_and_comes_back_the_same(
         },
         lambda state: {"state_dict": {f"model.{name}": value for name, value in state.items()}, "hyper_parameters": {}},
         lambda state: {"model_state_dict": {f"module._orig_mod.{name}": value for name, value in state.items()}},
+        lambda state: {f"{'module.' * 8}{name}": value for name, value in state.items()},
         lambda state: {"n_averaged": torch.tensor(3), **{f"module.{name}": value for name, value in state.items()}},
         lambda state: {name: nn.Parameter(value) if "weight" in name else value for name, value in state.items()},
         lambda state: {name: value for name, value in state.items() if "num_batches_tracked" not in name},
         lambda state: rounded(state, torch.float64),
     ],
-    ids=["torchvision's reference", "lightning", "compiled", "averaged", "parameters", "no counters", "float64"],
+    ids=[
+        "torchvision's reference",
+        "lightning",
+        "compiled",
+        "wrapped",
+        "averaged",
+        "parameters",
+        "no counters",
+        "float64",
+    ],
 )
 def test_wrappers_are_taken_off(
     unet: nn.Module, spec: Path, tmp_path: Path, wrap: Callable[[State], dict[str, object]]
@@ -211,6 +221,18 @@ def test_the_option_names_the_classes_before_the_spec_file_does(
     import_with(tmp_path / "unet.pth", "--out", out, *words)
 
     assert checkpoint.inspect(out).header.spec.classes == ("sky", "sea", "sand")
+
+
+def test_what_lies_beside_a_network_is_named(
+    unet: nn.Module, spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {f"module.{name}": value for name, value in unet.state_dict().items()}
+    torch.save({**state, "loss.weight": torch.ones(3)}, tmp_path / "unet.pth")
+
+    code = import_with(tmp_path / "unet.pth", "--out", tmp_path / "ours.safetensors", "--spec", spec)
+
+    assert code == 2
+    assert "; leave out loss.weight, since all others begin with module.\n" in capsys.readouterr().err
 
 
 def test_a_checkpoint_is_replaced_only_if_asked(unet: nn.Module, spec: Path, tmp_path: Path) -> None:

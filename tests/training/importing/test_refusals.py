@@ -172,6 +172,10 @@ def test_a_pickle_with_code_in_it_is_refused_and_the_code_never_runs(
             "but it has in excess classifier.more.weight",
         ),
         (
+            lambda state: {**{f"model.{name}": value for name, value in state.items()}, "loss.weight": torch.ones(5)},
+            "lraspp_mobilenet_v3_large; leave out loss.weight, since all others begin with model.",
+        ),
+        (
             lambda state: {**state, CONV: torch.ones(5, 40, 3, 3)},
             f"but it has other shapes: {CONV} [5, 40, 3, 3] in place of [5, 40, 1, 1]",
         ),
@@ -184,7 +188,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_the_code_never_runs(
             "backbone.0.0.weight [1048576, 1048576] in place of [16, 3, 3, 3]",
         ),
     ],
-    ids=["missing", "extra", "misshapen", "classes", "huge"],
+    ids=["missing", "extra", "beside", "misshapen", "classes", "huge"],
 )
 def test_tensors_that_do_not_fit_are_named_with_the_network_that_is_nearest(
     state: State,
