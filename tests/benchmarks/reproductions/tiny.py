@@ -11,12 +11,12 @@ from benchmarks.reproductions.suites import PLAIN, SHAPES, STITCHED
 TINY = replace(
     SHAPES,
     name="tiny",
-    changes={"train": ["shapes9:train:48"], "val": "shapes9:val:16", "steps": 12},
+    changes={"train": ["shapes9:train:48"], "val": "shapes9:val:8", "steps": 6, "batch_size": 4},
     seeds=(0,),
-    val_steps=6,
+    val_steps=3,
     shift_step=32,
 )
-"""Rows of seconds: long enough to see which weights move, too short to learn anything."""
+"""Rows of a second or two: long enough to see which weights move, too short to learn anything."""
 
 
 def made_up(row: str, seed: int, miou: float, **changes: object) -> dict[str, Any]:
