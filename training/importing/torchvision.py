@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from torch import Tensor
 
@@ -62,7 +63,7 @@ def read_torchvision(tensors: Mapping[str, Tensor]) -> Foreign:
     tensors, left_behind = _without_other_auxiliary(tensors)
     found = recognise(tensors)
     network = NETWORKS[found.name]
-    weights = fitted(tensors, _wanted(network, found.num_classes, found.has_auxiliary))
+    weights = fitted(tensors, _wanted(found.name, found.num_classes, found.has_auxiliary))
     return Foreign(
         architecture=network.architecture,
         arguments=_arguments(network, found.has_auxiliary),
@@ -95,9 +96,7 @@ def recognise(tensors: Mapping[str, Tensor]) -> Found:
     if num_classes > IGNORE_INDEX:
         raise InvalidImport(f"has scores of {num_classes} classes, at most {IGNORE_INDEX} are allowed")
     has_auxiliary = any(name.startswith("aux_classifier.") for name in tensors)
-    wanted = {
-        name: _wanted(network, num_classes or len(VOC_CLASSES), has_auxiliary) for name, network in NETWORKS.items()
-    }
+    wanted = {name: _wanted(name, num_classes or len(VOC_CLASSES), has_auxiliary) for name in NETWORKS}
     nearest = max(wanted, key=lambda name: _likeness(tensors, wanted[name]))
     if not _likeness(tensors, wanted[nearest]):
         raise InvalidImport(f"no tensor is as in torchvision's {', '.join(NETWORKS)}; {_hint(tensors)}")
@@ -108,8 +107,10 @@ def recognise(tensors: Mapping[str, Tensor]) -> Found:
     return Found(nearest, num_classes, has_auxiliary and NETWORKS[nearest].has_auxiliary)
 
 
-def _wanted(network: Network, num_classes: int, has_auxiliary: bool) -> dict[str, Tensor]:
+@lru_cache(maxsize=64)
+def _wanted(name: str, num_classes: int, has_auxiliary: bool) -> Mapping[str, Tensor]:
     """Give the tensors of a network under torchvision's names, without values."""
+    network = NETWORKS[name]
     ours = wanted_tensors(network.architecture, num_classes, _arguments(network, has_auxiliary))
     return {to_torchvision(name): tensor for name, tensor in ours.items()}
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import segmentation  # type: ignore[import-untyped]  # torchvision has no stubs
 
+from model_zoo import checkpoint
 from training.__main__ import main
 
 BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
@@ -74,6 +75,12 @@ def imported(theirs: Theirs, small_spec: Path, tmp_path_factory: pytest.TempPath
     out = tmp_path_factory.mktemp("imported") / "ours.safetensors"
     assert import_with(theirs.file, "--out", out, "--spec", small_spec) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def ours(imported: Path) -> nn.Module:
+    """Give the network of that checkpoint, which passes its self-test."""
+    return checkpoint.verify(imported).network
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,7 @@ import segmentation_models_pytorch as smp  # type: ignore[import-untyped]  # it 
 import torch
 from torch import Tensor, nn
 
-from model_zoo import checkpoint
 from model_zoo.architectures import build
-from model_zoo.card import Card
-from model_zoo.labels import voc_palette
-from model_zoo.spec import ModelSpec
-from training.importing.foreign import Foreign
 from training.importing.smp import read_smp
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
@@ -41,11 +36,11 @@ def smp_network(kind: str, encoder: str, **options: object) -> nn.Module:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, std=0.2)
     with torch.no_grad():
-        network.train()(torch.randn(4, 3, 64, 64))
+        network.train()(torch.randn(2, 3, 64, 64))
     return network.eval()
 
 
-def smp_folder(folder: Path, kind: str = "Unet", encoder: str = "resnet18", **options: object) -> nn.Module:
+def smp_folder(folder: Path, kind: str = "Unet", encoder: str = "mobilenet_v2", **options: object) -> nn.Module:
     """Save a network as that package does, and give it."""
     network = smp_network(kind, encoder, **options)
     network.save_pretrained(folder)  # type: ignore[operator]  # torch takes it for a module
@@ -58,26 +53,12 @@ def change_config(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def spec_of(foreign: Foreign) -> ModelSpec:
-    """Give the spec of an imported network whose classes are numbers."""
-    return ModelSpec(
-        architecture=foreign.architecture,
-        arguments=foreign.arguments,
-        classes=tuple(str(index) for index in range(foreign.num_classes)),
-        palette=voc_palette(foreign.num_classes),
-        input=foreign.input,
-        size=foreign.size,
-    )
-
-
-def imported(folder: Path, out: Path) -> checkpoint.Checkpoint:
-    """Give a folder's network as it comes back from a checkpoint of ours."""
+def imported(folder: Path) -> nn.Module:
+    """Give a folder's network as one of ours."""
     foreign = read_smp(folder)
-    spec = spec_of(foreign)
-    network = build(spec.architecture, spec.num_classes, spec.arguments)
+    network = build(foreign.architecture, foreign.num_classes, foreign.arguments)
     network.load_state_dict(foreign.weights)
-    checkpoint.save(out, network.eval(), Card(name=out.stem, spec=spec))
-    return checkpoint.verify(out)
+    return network.eval()
 
 
 def logits_of(network: nn.Module, images: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model_zoo.architectures import build
+from model_zoo.spec import SizeRule
 from tests.training.importing.smp_folders import NETWORKS, change_config, imported, logits_of, smp_folder
 from training.importing import smp
 from training.importing.smp import read_smp
@@ -51,7 +52,7 @@ def test_an_imported_network_gives_the_logits_of_its_origin(
     theirs = smp_folder(tmp_path / "theirs", kind, encoder, **options)
     images = torch.randn(1, 3, 96, 160)
 
-    ours = imported(tmp_path / "theirs", tmp_path / "ours.safetensors").network
+    ours = imported(tmp_path / "theirs")
 
     expected = logits_of(theirs, images)
     assert expected.std() > 0.05
@@ -63,7 +64,7 @@ def test_a_square_image_gives_the_logits_of_its_origin(tmp_path: Path, kind: str
     theirs = smp_folder(tmp_path / "theirs", kind, "mobilenet_v2")
     images = torch.randn(2, 3, 64, 64)
 
-    ours = imported(tmp_path / "theirs", tmp_path / "ours.safetensors").network
+    ours = imported(tmp_path / "theirs")
 
     torch.testing.assert_close(logits_of(ours, images), logits_of(theirs, images), atol=1e-4, rtol=0)
 
@@ -72,7 +73,7 @@ def test_a_square_image_gives_the_logits_of_its_origin(tmp_path: Path, kind: str
 def test_sizes_that_their_networks_refuse_or_pad_get_a_mask_too(tmp_path: Path, kind: str) -> None:
     smp_folder(tmp_path / "theirs", kind, "mobilenet_v2")
 
-    ours = imported(tmp_path / "theirs", tmp_path / "ours.safetensors").network
+    ours = imported(tmp_path / "theirs")
 
     assert logits_of(ours, torch.randn(1, 3, 75, 93)).shape == (1, 3, 75, 93)
 
@@ -97,7 +98,7 @@ def test_a_network_of_one_class_becomes_one_of_two_whose_softmax_is_the_sigmoid(
     change_config(tmp_path / "theirs", activation=activation)
     images = torch.randn(1, 3, 96, 160)
 
-    ours = imported(tmp_path / "theirs", tmp_path / "ours.safetensors").network
+    ours = imported(tmp_path / "theirs")
 
     scores, logits = logits_of(theirs, images), logits_of(ours, images)
     assert torch.equal(logits[:, :1], torch.zeros_like(scores))
@@ -112,7 +113,7 @@ def test_an_activation_that_leaves_the_mask_as_it_is_is_left_out(tmp_path: Path,
     theirs = smp_folder(tmp_path / "theirs", activation=activation)
     images = torch.randn(1, 3, 64, 64)
 
-    ours = imported(tmp_path / "theirs", tmp_path / "ours.safetensors").network
+    ours = imported(tmp_path / "theirs")
 
     assert torch.equal(logits_of(ours, images).argmax(dim=1), logits_of(theirs, images).argmax(dim=1))
 
@@ -139,7 +140,7 @@ def test_a_classification_head_is_left_behind(tmp_path: Path) -> None:
     theirs = smp_folder(tmp_path / "theirs", aux_params={"classes": 4})
     images = torch.randn(1, 3, 64, 64)
 
-    ours = imported(tmp_path / "theirs", tmp_path / "ours.safetensors").network
+    ours = imported(tmp_path / "theirs")
 
     torch.testing.assert_close(logits_of(ours, images), logits_of(theirs, images), atol=1e-4, rtol=0)
 
@@ -151,7 +152,7 @@ def test_an_old_folder_with_a_pickle_of_tensors_is_read(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").unlink()
     images = torch.randn(1, 3, 64, 64)
 
-    ours = imported(tmp_path, tmp_path / "ours.safetensors").network
+    ours = imported(tmp_path)
 
     torch.testing.assert_close(logits_of(ours, images), logits_of(theirs, images), atol=1e-4, rtol=0)
 
@@ -162,7 +163,7 @@ def test_weights_of_half_precision_are_read_as_float32(tmp_path: Path) -> None:
     save_file(halves, tmp_path / "model.safetensors")
     images = torch.randn(1, 3, 64, 64)
 
-    ours = imported(tmp_path, tmp_path / "ours.safetensors").network
+    ours = imported(tmp_path)
 
     torch.testing.assert_close(logits_of(ours, images), logits_of(theirs, images), atol=1e-4, rtol=0)
 
@@ -174,7 +175,7 @@ def test_a_config_that_says_little_means_the_defaults_of_that_package(tmp_path: 
     )
     images = torch.randn(1, 3, 64, 64)
 
-    ours = imported(tmp_path, tmp_path / "ours.safetensors").network
+    ours = imported(tmp_path)
 
     torch.testing.assert_close(logits_of(ours, images)[:, 1:], logits_of(theirs, images), atol=1e-4, rtol=0)
 
@@ -199,14 +200,15 @@ def test_a_tag_of_timms_weights_is_no_part_of_the_encoders_name(tmp_path: Path) 
         ("tu-tf_efficientnet_lite0", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     ],
 )
-def test_images_are_normalised_as_the_encoders_imagenet_weights_were_trained(
+def test_images_are_shown_as_the_encoders_imagenet_weights_were_trained(
     tmp_path: Path, encoder: str, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> None:
     smp_folder(tmp_path, encoder=encoder)
 
-    rule = read_smp(tmp_path).input
+    found = read_smp(tmp_path)
 
-    assert (rule.mean, rule.std) == (mean, std)
+    assert (found.input.mean, found.input.std) == (mean, std)
+    assert found.size == SizeRule()
 
 
 def test_no_reader_imports_that_package_or_timm() -> None:

@@ -116,7 +116,7 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
 def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     """Give the weights of a U-Net on ResNet-18 with the default widths and one class."""
     folder = tmp_path_factory.mktemp("unet")
-    smp_folder(folder, decoder_channels=(256, 128, 64, 32, 16), classes=1)
+    smp_folder(folder, encoder="resnet18", decoder_channels=(256, 128, 64, 32, 16), classes=1)
     return load_file(folder / "model.safetensors")
 
 

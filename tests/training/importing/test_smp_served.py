@@ -28,7 +28,8 @@ def anyio_backend() -> str:
 @pytest.mark.parametrize("kind", ["Unet", "DeepLabV3Plus", "FPN"])
 async def test_an_imported_network_is_served_and_draws_the_mask_of_its_origin(tmp_path: Path, kind: str) -> None:
     theirs = smp_folder(tmp_path / "theirs", kind, "mobilenet_v2")
-    import_with(tmp_path / "theirs", "--out", tmp_path / "ours.safetensors", "--classes", "sky,sea,sand")
+    (tmp_path / "spec.toml").write_text("classes = ['sky', 'sea', 'sand']\n[size]\nside = 160")  # as large as the image
+    import_with(tmp_path / "theirs", "--out", tmp_path / "ours.safetensors", "--spec", tmp_path / "spec.toml")
     image = noisy_image((160, 96))
 
     settings = Settings.model_validate({"checkpoints": tmp_path / "ours.safetensors", "device": "cpu"})
