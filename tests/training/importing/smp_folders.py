@@ -56,8 +56,9 @@ def change_config(folder: Path, **changes: object) -> None:
 def imported(folder: Path) -> nn.Module:
     """Give a folder's network as one of ours."""
     foreign = read_smp(folder)
-    network = build(foreign.architecture, foreign.num_classes, foreign.arguments)
-    network.load_state_dict(foreign.weights)
+    with torch.device("meta"):
+        network = build(foreign.architecture, foreign.num_classes, foreign.arguments)
+    network.load_state_dict(foreign.weights, assign=True)
     return network.eval()
 
 
