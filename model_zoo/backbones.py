@@ -63,7 +63,7 @@ class Encoder(nn.Module):
         self.taps = tuple(taps)
         self.channels = tuple(taps.values())
         self.strides = strides
-        self.is_frozen = False
+        self.frozen_layers = 0
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map images ``[B, 3, H, W]`` to feature maps ``[B, F, H/stride, W/stride]``, the finest first."""
@@ -75,15 +75,26 @@ class Encoder(nn.Module):
                 maps.append(x)
         return maps
 
-    def freeze(self) -> None:
-        """Stop all learning: no gradients, and batch norm keeps its statistics after every later ``train()``."""
-        self.is_frozen = True
-        self.requires_grad_(requires_grad=False)
-        self.eval()
+    def freeze(self, stages: int | None = None) -> None:
+        """Stop the learning of the first ``stages`` maps, of all unless said.
+
+        Their layers get no gradients, and their batch norms keep their statistics after every later ``train()``.
+        """
+        names = [name for name, _ in self.features.named_children()]
+        if stages is None:
+            self.frozen_layers = len(names)
+        elif stages:
+            self.frozen_layers = 1 + names.index(self.taps[stages - 1])
+        self._frozen().requires_grad_(requires_grad=False).eval()
 
     def train(self, mode: bool = True) -> Encoder:
-        """Switch between training and evaluation; a frozen encoder stays in evaluation."""
-        return super().train(mode and not self.is_frozen)
+        """Switch between training and evaluation; what is frozen stays in evaluation."""
+        super().train(mode)
+        self._frozen().eval()
+        return self
+
+    def _frozen(self) -> nn.Sequential:
+        return self.features[: self.frozen_layers]
 
 
 def build_encoder(

@@ -64,6 +64,8 @@ def make_network(recipe: Recipe, spec: ModelSpec) -> nn.Module:
         _encoder_of(network, recipe, "encoder_lr")
     if recipe.freeze_encoder:
         _encoder_of(network, recipe, "freeze_encoder").freeze()
+    if recipe.frozen_stages:
+        _freeze_stages(_encoder_of(network, recipe, "frozen_stages"), recipe.frozen_stages)
     return network
 
 
@@ -155,6 +157,12 @@ def _load_encoder(network: nn.Module, recipe: Recipe) -> None:
             network.load_head_from_classifier(path)
     except ValueError as error:
         raise InvalidRecipe(str(error)) from error
+
+
+def _freeze_stages(encoder: Encoder, stages: int) -> None:
+    if stages > len(encoder.taps):
+        raise InvalidRecipe(f"frozen_stages {stages} is above {len(encoder.taps)}, the maps that the encoder has")
+    encoder.freeze(stages)
 
 
 def _encoder_of(network: nn.Module, recipe: Recipe, field: str) -> Encoder:

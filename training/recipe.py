@@ -65,6 +65,9 @@ class Recipe(Frozen):
     arguments: Mapping[str, Argument] = Field(default_factory=dict, description="arguments of the architecture")
     encoder_weights: str | None = Field(default=None, description="file of pretrained weights, or package:NAME")
     freeze_encoder: bool = Field(default=False, description="leave the encoder as it is, batch-norm statistics too")
+    frozen_stages: int = Field(
+        default=0, ge=0, le=5, description="how many of the encoder's five maps, the finest first, learn nothing"
+    )
     freeze_norms: bool = Field(default=False, description="leave every batch norm as it is, its statistics too")
     head_from_classifier: bool = Field(
         default=False, description="make FCN's head of the fully connected layers in encoder_weights"
@@ -169,6 +172,10 @@ class Recipe(Frozen):
             raise ValueError("init_from and encoder_weights exclude each other")
         if self.freeze_encoder and self.encoder_weights is None and self.init_from is None:
             raise ValueError("freeze_encoder needs encoder_weights or init_from, or the encoder stays random")
+        if self.frozen_stages and self.encoder_weights is None and self.init_from is None:
+            raise ValueError(
+                f"frozen_stages {self.frozen_stages} needs encoder_weights or init_from, or they stay random"
+            )
         if self.head_from_classifier and self.encoder_weights is None:
             raise ValueError("head_from_classifier needs encoder_weights")
         if self.train_weights and len(self.train_weights) != len(self.train):

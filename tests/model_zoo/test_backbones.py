@@ -250,6 +250,23 @@ def test_trap_31_a_frozen_encoder_keeps_its_statistics_through_training() -> Non
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
+def test_trap_31_frozen_stages_keep_their_statistics_and_the_others_learn() -> None:
+    encoder = build_encoder("resnet18")
+    encoder.freeze(stages=2)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+
+    encoder.train()
+    encoder(torch.randn(2, 3, 64, 64))
+
+    frozen = ("conv1.", "bn1.", "layer1.")
+    learning = {name for name, parameter in encoder.features.named_parameters() if parameter.requires_grad}
+    changed = {
+        name for name, value in encoder.features.state_dict().items() if not value.equal(before[f"features.{name}"])
+    }
+    assert learning == {name for name, _ in encoder.features.named_parameters() if not name.startswith(frozen)}
+    assert changed == {name for name, _ in encoder.features.named_buffers() if not name.startswith(frozen)}
+
+
 @pytest.mark.parametrize("is_training", [True, False])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize(("size", "kernel"), [(8, 3), (9, 3), (8, 5), (9, 5), (32, 5)])

@@ -125,6 +125,8 @@ def test_another_architecture_begins_without_the_arguments_of_the_first() -> Non
         ({"noise_sigma": 0}, "noise_sigma = 0: "),
         ({"elastic_pixels": "nan"}, "elastic_pixels = 'nan': "),
         ({"freeze_encoder": True}, "freeze_encoder needs encoder_weights"),
+        ({"frozen_stages": 2}, "frozen_stages 2 needs encoder_weights"),
+        ({"frozen_stages": 6}, "frozen_stages = 6: .*less than or equal to 5"),
     ],
 )
 def test_a_wrong_field_is_refused_in_one_line_that_names_it(changes: dict[str, object], complaint: str) -> None:
