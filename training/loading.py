@@ -18,7 +18,7 @@ from model_zoo.labels import IGNORE_INDEX
 from training.datasets import Sample, SegmentationDataset
 from training.errors import InvalidRecipe, TrainingError, WorkerLost
 from training.losses.boundary_weights import boundary_weights
-from training.order import Order
+from training.order import Order, visited_classes
 from training.processes import ALONE, Processes
 from training.rare_classes import Paste
 from training.transforms import Augment, pad_to, random_key
@@ -124,13 +124,16 @@ class TrainingSamples(Dataset[TrainingBatch]):
         cache: bool,
         weigh_boundaries: bool = False,
         paste: float = 0.0,
+        weights: Sequence[float] = (),
     ) -> None:
+        """Read all samples if they are to be cached; nothing is pasted from datasets whose weight is 0."""
         self._places = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
         self._augment = augment
         self._seed = seed
         self._weigh_boundaries = weigh_boundaries
         self._cached = list(self._read_all()) if cache else None
-        self._paste = Paste(self.classes(), paste, self._crop) if paste else None
+        sizes = [len(dataset) for dataset in datasets]
+        self._paste = Paste(visited_classes(self.classes(), sizes, weights), paste, self._crop) if paste else None
 
     def __len__(self) -> int:
         """Count the samples of all datasets."""

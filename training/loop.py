@@ -242,6 +242,7 @@ def _samples(recipe: Recipe, spec: ModelSpec, train: Sequence[SegmentationDatase
         seed=recipe.seed,
         cache=recipe.cache,
         paste=recipe.paste,
+        weights=recipe.train_weights,
         weigh_boundaries=any(weight and LOSSES[name].weighted for name, weight in recipe.loss.items()),
     )
 

@@ -148,6 +148,17 @@ def test_what_is_pasted_depends_on_the_key_alone() -> None:
     assert torch.equal(first[1], again[1])
 
 
+def test_nothing_is_pasted_from_a_dataset_without_weight() -> None:
+    augment = Augment(InputRule(), SizeRule(), Augmentation(32, 1.0, 1.0, 0.0, 0.0))
+    datasets = [Shapes(Path("2"), "train"), Shapes(Path("6"), "val")]
+    plain = TrainingSamples(datasets[:1], augment, seed=1, cache=True, paste=1.0)
+    mixed = TrainingSamples(datasets, augment, seed=1, cache=True, paste=1.0, weights=[1.0, 0.0])
+
+    found = [(plain[visit, 0], mixed[visit, 0]) for visit in range(1, 21)]
+
+    assert all(torch.equal(alone.images, beside.images) for alone, beside in found)
+
+
 def load_run(*, workers: int, first_step: int = 0, cache: bool = True) -> list[TrainingBatch]:
     """Load two epochs of generated shapes, with repeated and pasted classes."""
     augment = Augment(InputRule(), SizeRule(), Augmentation(32, 0.5, 2.0, 0.5, 0.3))
