@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from service.settings import SHIPPED_CHECKPOINTS, BadSetting, Settings, is_secret, option_name, variable_name
+from service.settings import (
+    SHIPPED_CHECKPOINTS,
+    SHIPPED_DEFAULT,
+    BadSetting,
+    Settings,
+    is_secret,
+    option_name,
+    variable_name,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,7 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     predicting = commands.add_parser("predict", help="write the masks of image files", allow_abbrev=False)
     predicting.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     predicting.add_argument(
-        "--model", type=Path, default=SHIPPED_CHECKPOINTS, metavar="FILE", help="default: the one shipped"
+        "--model",
+        type=Path,
+        default=SHIPPED_CHECKPOINTS / f"{SHIPPED_DEFAULT}.safetensors",
+        metavar="FILE",
+        help="default: the default among those shipped",
     )
     predicting.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="default: this folder")
     predicting.add_argument("--npy", action="store_true", help="write the mask as a NumPy array, too")

@@ -30,6 +30,13 @@ def test_row_31_predict_writes_mask_overlay_and_array(checkpoints: Path, photo: 
     np.testing.assert_array_equal(np.load(out / "photo_mask.npy"), mask)
 
 
+def test_predict_takes_the_default_among_the_models_that_ship(photo: Path, tmp_path: Path) -> None:
+    code = main(["predict", str(photo), "--out", str(tmp_path)])
+
+    assert code == 0
+    assert (tmp_path / "photo_mask.png").is_file()
+
+
 def test_predict_goes_on_after_a_bad_image_and_tells_of_it(
     checkpoints: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
