@@ -16,8 +16,8 @@ from model_zoo.architectures import build
 from model_zoo.architectures.fcn import FCN
 from model_zoo.backbones import Encoder, load_encoder_weights
 from model_zoo.spec import ModelSpec
+from training.depthwise import keep_depthwise_float32, undilate_depthwise
 from training.errors import InvalidRecipe
-from training.precision import keep_depthwise_float32
 from training.processes import Processes
 from training.provenance import weights_path
 from training.recipe import SMALLEST_CROP, Recipe
@@ -54,8 +54,10 @@ def make_network(recipe: Recipe, spec: ModelSpec) -> nn.Module:
         network = build(spec.architecture, spec.num_classes, spec.arguments)
     except ValueError as error:
         raise InvalidRecipe(str(error)) from error
-    if recipe.precision == "bfloat16" and recipe.device == "cpu":
-        keep_depthwise_float32(network)
+    if recipe.device == "cpu":
+        undilate_depthwise(network)
+        if recipe.precision == "bfloat16":
+            keep_depthwise_float32(network)
     if recipe.init_from is not None:
         tqdm.write(f"{recipe.init_from}: {warm_start(network, Path(recipe.init_from), spec)}")
     if recipe.encoder_weights is not None:
