@@ -98,7 +98,7 @@ def inspect(path: Path) -> Inspection:
     Raises:
         BadCheckpoint: the file is missing, is no safetensors file of this project, or does not hold together.
     """
-    with _naming(path), path.open("rb") as file:
+    with _opened(path) as file:
         container, header = _read_header(file)
         learned = [entry for name, entry in container.tensors.items() if not name.endswith(_STATISTICS)]
         size_bytes = os.fstat(file.fileno()).st_size
@@ -113,7 +113,7 @@ def load(path: Path) -> Checkpoint:
     Raises:
         BadCheckpoint: as for ``inspect``; or the weights are not those of the architecture, or a byte has changed.
     """
-    with _naming(path), path.open("rb") as file:
+    with _opened(path) as file:
         container, header = _read_header(file)
         network = _empty_network(header.spec, container.tensors)
         file.seek(0)
@@ -181,6 +181,15 @@ def _naming(path: Path) -> Iterator[None]:
     except (OSError, safetensors.SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise BadCheckpoint(f"{path}: {reason or 'cannot be read'}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with _naming(path):
+        if path.exists() and not path.is_file():  # opening a pipe would wait for somebody who writes
+            raise BadCheckpoint("is no regular file; name a checkpoint file")
+        with path.open("rb") as file:
+            yield file
 
 
 def _read_header(file: BinaryIO) -> tuple[Container, CheckpointHeader]:

@@ -288,9 +288,18 @@ def test_trap_55_a_huge_header_is_refused_before_it_is_read(tmp_path: Path) -> N
         inspect(file)
 
 
+@pytest.mark.parametrize("read", [inspect, load, verify])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    pipe = tmp_path / "pipe.safetensors"
+    os.mkfifo(pipe)
+
+    with pytest.raises(BadCheckpoint, match=r"pipe\.safetensors: is no regular file; name a checkpoint file"):
+        read(pipe)
+
+
 @pytest.mark.parametrize("name", ["missing.safetensors", "."])
 def test_a_path_that_is_no_file_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadCheckpoint, match=r"No such file|Is a directory"):
+    with pytest.raises(BadCheckpoint, match=r"No such file|no regular file"):
         load(tmp_path / name)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from training.errors import InvalidExport
 from training.exporting.choices import DEFAULT_OPSET, OPSETS, Output
-from training.exporting.telling import tell
+from training.telling import tell
 
 if TYPE_CHECKING:
     from training.exporting.onnx_file import Exported

@@ -44,8 +44,6 @@ def export_onnx(
         BadCheckpoint: the source is no checkpoint, or is damaged.
         OSError: the file cannot be written.
     """
-    if source.exists() and not source.is_file():  # a pipe would be waited for
-        raise InvalidExport(f"{source}: is no regular file; name a checkpoint file")
     _check_target(source, out, overwrite=overwrite)
     if opset not in OPSETS:
         raise InvalidExport(f"--opset {opset}: {OPSETS[0]} to {OPSETS[-1]} would do")

@@ -10,6 +10,7 @@ from typing import get_args
 
 from model_zoo.card import Dtype
 from training.importing.convert import Wishes, import_checkpoint
+from training.telling import tell
 
 
 def add_import_options(parser: argparse.ArgumentParser) -> None:
@@ -47,5 +48,7 @@ def run_import(options: argparse.Namespace, words: Sequence[str]) -> None:
     spec = found.header.spec
     named = "VOC's names, since none were given" if found.is_voc_assumed else ", ".join(spec.classes[:5])
     more = ", ..." * (spec.num_classes > 5 and not found.is_voc_assumed)
-    print(f"{found.origin}: {found.num_parameters / 1e6:.2f} M parameters, {spec.num_classes} classes ({named}{more})")
-    print(f"serve it with: {shlex.join(['segserve', 'serve', '--checkpoints', str(options.out)])}")
+    size = f"{found.num_parameters / 1e6:.2f} M parameters"
+    serving = shlex.join(["segserve", "serve", "--checkpoints", str(options.out)])
+    lines = [f"{found.origin}: {size}, {spec.num_classes} classes ({named}{more})", f"serve it with: {serving}"]
+    tell(lines, of=options.out)

@@ -9,7 +9,7 @@ from typing import TextIO
 import pytest
 
 from training.exporting.quiet import quiet
-from training.exporting.telling import tell
+from training.telling import tell
 
 
 def unread_pipe() -> TextIO:
