@@ -20,7 +20,7 @@ serve: $(VENV)/.installed-serve ## install and serve the checkpoint that ships w
 	SEGSERVE_LOG_FORMAT=$${SEGSERVE_LOG_FORMAT:-text} $(BIN)/segserve serve $(ADDRESS)
 
 test: $(VENV)/.installed-dev check ## install and run every check: format, lint, types, imports, tests, coverage
-	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 soak: $(VENV)/.installed-dev ## the long tests, and ten minutes of mixed traffic whose memory is watched
 	$(BIN)/pytest -m soak

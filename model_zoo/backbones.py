@@ -89,7 +89,7 @@ class Encoder(nn.Module):
 
     def train(self, mode: bool = True) -> Encoder:
         """Switch between training and evaluation; what is frozen stays in evaluation."""
-        super().train(mode)
+        super().train(mode and self.frozen_layers < len(self.features))
         self._frozen().eval()
         return self
 
