@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]  # no stubs
@@ -16,6 +17,12 @@ def read(folder: Path, name: str) -> list[tuple[int, float]]:
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
     return [(event.step, event.value) for event in events.Scalars(name)]
+
+
+def started_later(folder: Path, *, first_step: int) -> Events:
+    """Begin in another second than any start before: by seconds, and then by words, TensorBoard orders the files."""
+    time.sleep(1 - time.time() % 1)
+    return Events(folder, first_step=first_step)
 
 
 def test_what_is_added_is_shown_by_tensorboard(tmp_path: Path) -> None:
@@ -35,7 +42,7 @@ def test_a_resumed_run_shows_no_step_twice(tmp_path: Path) -> None:
     first.add(3, {"loss": 2.0})
     first.close()
 
-    second = Events(tmp_path, first_step=2)
+    second = started_later(tmp_path, first_step=2)
     second.add(2, {"loss": 1.0})
     second.close()
 
@@ -48,7 +55,7 @@ def test_a_run_that_starts_anew_hides_all_that_was_there(tmp_path: Path) -> None
     first.add(1, {"loss": 3.0})
     first.close()
 
-    second = Events(tmp_path, first_step=0)
+    second = started_later(tmp_path, first_step=0)
     second.add(0, {"loss": 1.0})
     second.close()
 
@@ -83,7 +90,7 @@ def test_a_file_that_was_cut_off_by_a_kill_is_read_and_continued(tmp_path: Path)
     cut = next(tmp_path.iterdir())
     os.truncate(cut, cut.stat().st_size - 5)
 
-    second = Events(tmp_path, first_step=2)
+    second = started_later(tmp_path, first_step=2)
     second.add(2, {"loss": 1.0})
     second.close()
 
