@@ -164,6 +164,8 @@ def _load_encoder(network: nn.Module, recipe: Recipe) -> None:
 def _freeze_stages(encoder: Encoder, stages: int) -> None:
     if stages > len(encoder.taps):
         raise InvalidRecipe(f"frozen_stages {stages} is above {len(encoder.taps)}, the maps that the encoder has")
+    if encoder.frozen_layers:  # by the network itself; to freeze fewer would let the others count again
+        raise InvalidRecipe(f"frozen_stages {stages} and the argument freeze_encoder exclude each other")
     encoder.freeze(stages)
 
 

@@ -170,6 +170,8 @@ class Recipe(Frozen):
     def _fit_weights(self) -> Self:
         if self.init_from is not None and self.encoder_weights is not None:
             raise ValueError("init_from and encoder_weights exclude each other")
+        if self.freeze_encoder and self.frozen_stages:
+            raise ValueError("freeze_encoder and frozen_stages exclude each other")
         if self.freeze_encoder and self.encoder_weights is None and self.init_from is None:
             raise ValueError("freeze_encoder needs encoder_weights or init_from, or the encoder stays random")
         if self.frozen_stages and self.encoder_weights is None and self.init_from is None:

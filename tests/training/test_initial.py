@@ -155,6 +155,15 @@ def test_more_frozen_stages_than_the_encoder_has_are_refused(tmp_path: Path) -> 
         make_network(read_recipe("quick", {**changes, "frozen_stages": 4}), spec)
 
 
+def test_stages_of_an_encoder_that_learns_nothing_anyway_are_refused(tmp_path: Path) -> None:
+    spec = spec_of("unet_encoder", {"encoder": "resnet18", "base_channels": 4, "freeze_encoder": True})
+    start = save(trained(spec), spec, tmp_path)
+    changes = {"architecture": "unet_encoder", "arguments": dict(spec.arguments), "init_from": str(start)}
+
+    with pytest.raises(InvalidRecipe, match="frozen_stages 2 and the argument freeze_encoder exclude each other"):
+        make_network(read_recipe("quick", {**changes, "frozen_stages": 2}), spec)
+
+
 def test_a_rate_for_an_encoder_that_is_not_there_is_refused() -> None:
     with pytest.raises(InvalidRecipe, match="encoder_lr: unet has no encoder"):
         make_network(read_recipe("quick", {"encoder_lr": 0.1}), spec_of("unet", {}))

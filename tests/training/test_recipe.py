@@ -126,6 +126,10 @@ def test_another_architecture_begins_without_the_arguments_of_the_first() -> Non
         ({"elastic_pixels": "nan"}, "elastic_pixels = 'nan': "),
         ({"freeze_encoder": True}, "freeze_encoder needs encoder_weights"),
         ({"frozen_stages": 2}, "frozen_stages 2 needs encoder_weights"),
+        (
+            {"frozen_stages": 2, "freeze_encoder": True, "init_from": "a"},
+            "freeze_encoder and frozen_stages exclude each",
+        ),
         ({"frozen_stages": 6}, "frozen_stages = 6: .*less than or equal to 5"),
     ],
 )
