@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.reproductions.suites import PLAIN, Row, Suite, merge
+from benchmarks.reproductions.suites import BASE, PLAIN, Row, Suite, merge
 from model_zoo import checkpoint
 from training.datasets import Sample, SegmentationDataset, open_dataset
 from training.datasets.subset import Subset, take_share
@@ -23,11 +23,14 @@ from training.evaluation.scores import score_values
 from training.initial import make_network
 from training.loop import fit
 from training.provenance import code_commit
-from training.recipe import Recipe, read_recipe
+from training.recipe import HOW_NOT_WHAT, Recipe, read_recipe
 from training.run_folder import LAST, METRICS
 
 LEGACY_IMAGES = 13
 """How many images the re-implementation validated on."""
+
+WORDS = frozenset({"name", "description", "licences", "val_name"})
+"""The fields of a recipe that say what is written beside the weights."""
 
 Point = tuple[int, float, float | None]
 """A step, the mean loss of the epoch that ended there, and the mIoU if it was validated."""
@@ -55,7 +58,7 @@ def run_row(suite: Suite, row: Row, seed: int, out: Path) -> dict[str, Any]:
             "environment": dict(environment()),
             **curve_of(folder, len(recipes)),
             **scores_of(suite, row, recipes[-1], last),
-            "unmoved": unmoved_weights(recipes[-1], last) if len(recipes) == 1 else [],
+            "unmoved": unmoved_weights(recipes[-1], last) if row.name == BASE or row.section == "zeros" else [],
         }
     return {**found, "score_seconds": round(time.monotonic() - started, 1)}
 
@@ -63,7 +66,7 @@ def run_row(suite: Suite, row: Row, seed: int, out: Path) -> dict[str, Any]:
 def stage_recipes(suite: Suite, row: Row, seed: int, folder: Path) -> Iterator[Recipe]:
     """Give the recipe of each stage, with about as many steps between validations as the suite says."""
     for recipe in changed_recipes(suite, row, seed, folder):
-        num_images = len(take_share(open_dataset(recipe.train[0]), recipe.train_share))
+        num_images = sum(len(take_share(open_dataset(name), recipe.train_share)) for name in recipe.train)
         epochs = max(1, round(suite.val_steps * recipe.batch_size / num_images))
         yield recipe.model_copy(update={"validate_every": epochs})
 
@@ -87,7 +90,7 @@ def settings_of(suite: Suite, row: Row, seed: int) -> dict[str, Any]:
     """Say by what a row is known: its changes of the base, and what the base is."""
     base = read_recipe(str(suite.base), suite.changes)
     return {
-        "base": base.model_dump(mode="json", exclude_defaults=True),
+        "base": base.model_dump(mode="json", exclude_defaults=True, exclude=set(WORDS | HOW_NOT_WHAT)),
         "changes": dict(row.changes),
         "stages": [dict(stage) for stage in row.stages],
         "views": list(row.views),
@@ -135,7 +138,7 @@ def scores_of(suite: Suite, row: Row, recipe: Recipe, path: Path) -> dict[str, A
 
 
 def first_images(recipe: Recipe) -> SegmentationDataset:
-    """Give those training images that a window would see that slides by one image."""
+    """Give those images of the first training set that a window would see that slides by one image."""
     train = take_share(open_dataset(recipe.train[0]), recipe.train_share)
     width = min(recipe.batch_size, len(train))
     return Subset(train, list(range(len(train) // width + width - 1)))

@@ -257,8 +257,10 @@ STAGE2_ROWS: Mapping[str, tuple[str, Changes]] = {
     "norms-learn": ("batch norms that go on learning", {"freeze_norms": False}),
     "all-stages": ("the first three maps learn, too", {"frozen_stages": 0}),
     "by-size": ("datasets drawn from by their sizes", {"train_weights": ()}),
-    "repeat-and-paste": ("rare classes repeated and pasted, as in the first stage", {"rare_share": 0.2, "paste": 0.5}),
-    "smaller": ("crops of 288 pixels in place of 384", {"crop": 288}),
+    "repeated": ("images of rare classes repeated, as in the first stage", {"rare_share": 0.2}),
+    "no-paste": ("nothing pasted", {"paste": 0.0}),
+    "no-grey-or-blur": ("neither grey images nor blurred ones", {"grey": 0.0, "blur": 0.0}),
+    "larger": ("crops of 352 pixels in place of 288", {"crop": 352}),
 }
 SHORT: Changes = {"lr_floor": 0.0, "ema_decay": 0.98, "report": False, "check": False}
 
@@ -277,6 +279,6 @@ def _ablation(name: str, base: str, rows: Mapping[str, tuple[str, Changes]], ste
 
 
 STAGE1 = _ablation("stage1", "default-stage1.toml", STAGE1_ROWS, 500, crop=224)
-STAGE2 = _ablation("stage2", "default-stage2.toml", STAGE2_ROWS, 200)
+STAGE2 = _ablation("stage2", "default-stage2.toml", STAGE2_ROWS, 416, crop=288)
 
 SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (SHAPES, SMALL, VOC, STAGE1, STAGE2)}

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.reproductions.__main__ import main, run_all
 from benchmarks.reproductions.results import Results
-from benchmarks.reproductions.runner import run_row
+from benchmarks.reproductions.runner import run_row, settings_of, stage_recipes
 from benchmarks.reproductions.suites import PLAIN, SHAPES, STITCHED, Suite
 from tests.benchmarks.reproductions.tiny import TINY
 
@@ -75,6 +75,24 @@ def test_a_row_that_has_been_run_is_not_trained_again(tmp_path: Path) -> None:
     same = {"scores", "curve", "train_seconds", "unmoved", "first_train_miou", "recipe"}
     assert {name: again[name] for name in same} == {name: first[name] for name in same}
     assert (tmp_path / "tiny" / "data-half-0" / "stage-1" / "state").stat().st_mtime_ns == state
+
+
+@pytest.mark.parametrize(
+    ("change", "is_the_same"),
+    [({"description": "Other words."}, True), ({"licences": {"shapes9": "CC0"}}, True), ({"lr": 0.1}, False)],
+)
+def test_a_result_is_known_by_what_was_done_and_not_by_words(change: dict[str, Any], is_the_same: bool) -> None:
+    changed = replace(TINY, changes={**TINY.changes, **change})
+
+    assert (settings_of(changed, TINY.row("base"), 0) == settings_of(TINY, TINY.row("base"), 0)) == is_the_same
+
+
+def test_epochs_between_validations_are_counted_over_all_datasets(tmp_path: Path) -> None:
+    both = replace(TINY, changes={**TINY.changes, "train": ["shapes9:train:4", "shapes:train:8"]}, val_steps=6)
+
+    (recipe,) = stage_recipes(both, TINY.row("base"), 0, tmp_path)
+
+    assert recipe.validate_every == 2  # 12 images are 3 steps of 4
 
 
 def test_a_loader_that_slides_by_one_image_learns_a_few_images_by_heart(tmp_path: Path) -> None:
