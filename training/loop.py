@@ -258,9 +258,7 @@ def _check_beforehand(run: Run, network: nn.Module, samples: TrainingSamples, *,
         if warning := starve_warning(network, recipe, run.processes):
             tqdm.write(f"warning: {warning}")
         try:
-            try_step(
-                network, recipe, run.spec, num_images=max(1, num_images // (recipe.accumulate * run.processes.count))
-            )
+            try_step(network, recipe, run.spec, num_images=num_images)
             if recipe.check:
                 samples.check()
                 for index in tqdm(range(len(run.val)), desc="read images", leave=False, disable=None):

@@ -26,6 +26,11 @@ FROZEN = {
     "arguments": {"encoder": "mobilenet_v2"},
     "freeze_encoder": True,
 }
+POOL_OVER_THE_BATCH = {
+    "architecture": "deeplabv3plus",
+    "arguments": {"encoder": "mobilenet_v2", "decoder_channels": 8, "pool_norm": "batch"},
+}
+"""A network that cannot learn from one image."""
 
 
 def one_step(**changes: object) -> Recipe:
@@ -279,6 +284,7 @@ def test_a_gradient_is_cut_to_its_longest() -> None:
         {"loss": {"cross_entropy": 0.5, "lovasz": 1.0, "boundary": 0.1}},
         {"schedule": "one_cycle", "optimizer": "sgd", "bias_lr_factor": 2.0, "freeze_norms": True},
         {"crop": 0, "train_weights": [1.0]},
+        {**POOL_OVER_THE_BATCH, "accumulate": 2},
     ],
 )
 def test_every_choice_trains_and_leaves_a_checkpoint(tmp_path: Path, changes: dict[str, object]) -> None:
@@ -331,6 +337,7 @@ def test_trap_45_a_network_is_compiled_once_whatever_sizes_are_validated_on(tmp_
         ({"encoder_weights": "FILE"}, "unet has no encoder"),
         ({**FROZEN, "arguments": {"encoder": "resnet18"}, "encoder_weights": "FILE"}, "do not fit the encoder"),
         ({**FROZEN, "encoder_weights": "absent.pth"}, r"absent\.pth: no such file"),
+        ({**POOL_OVER_THE_BATCH, "accumulate": 4}, "deeplabv3plus cannot learn from 1 images"),
     ],
 )
 def test_a_network_that_cannot_be_made_is_refused_before_the_folder_is_touched(
