@@ -72,7 +72,9 @@ def weights_path(reference: str) -> Path:
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
     if not folders:
-        raise InvalidRecipe(f"encoder_weights: package {name!r} is not installed; it is part of the extra 'train'")
+        raise InvalidRecipe(
+            f"encoder_weights: package {name!r} is not installed; the extra 'train' brings those that recipes name"
+        )
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in WEIGHTS_SUFFIXES]
     if len(files) != 1:
         raise InvalidRecipe(f"encoder_weights: package {name!r} holds {len(files)} weights files, not one")
