@@ -132,6 +132,7 @@ class TrainingSamples(Dataset[TrainingBatch]):
         self._seed = seed
         self._weigh_boundaries = weigh_boundaries
         self._cached = list(self._read_all()) if cache else None
+        self._classes: list[frozenset[int]] | None = None
         sizes = [len(dataset) for dataset in datasets]
         self._paste = Paste(visited_classes(self.classes(), sizes, weights), paste, self._crop) if paste else None
 
@@ -150,13 +151,15 @@ class TrainingSamples(Dataset[TrainingBatch]):
         return TrainingBatch(image[None], target[None], (sample.id,), weights)
 
     def classes(self) -> list[frozenset[int]]:
-        """Say which classes each sample has.
+        """Say which classes each sample has, which is found out once.
 
         Raises:
             InvalidDataset: one cannot be read; the message names it.
         """
-        samples = self._cached if self._cached is not None else self._read_all()
-        return [frozenset(np.unique(sample.target).tolist()) - {IGNORE_INDEX} for sample in samples]
+        if self._classes is None:
+            samples = self._cached if self._cached is not None else self._read_all()
+            self._classes = [frozenset(np.unique(sample.target).tolist()) - {IGNORE_INDEX} for sample in samples]
+        return self._classes
 
     def check(self) -> None:
         """Read every sample once, so that one that cannot be read is known before training starts.

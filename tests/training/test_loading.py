@@ -143,6 +143,27 @@ def test_a_check_reads_every_sample() -> None:
         TrainingSamples([Broken(Path("1"), "train")], augment, seed=0, cache=False).check()
 
 
+class Counted(Shapes):
+    def __init__(self, root: Path, split: str) -> None:
+        super().__init__(root, split)
+        self.reads: Counter[int] = Counter()
+
+    def __getitem__(self, index: int) -> Sample:
+        self.reads[index] += 1
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("paste", [0.0, 0.5])
+def test_samples_are_read_once_for_their_classes_however_often_these_are_asked_for(paste: float) -> None:
+    augment = Augment(InputRule(), SizeRule(), Augmentation(32, 0.5, 2.0, 0.5, 0.3))
+    dataset = Counted(Path("3"), "train")
+
+    samples = TrainingSamples([dataset], augment, seed=0, cache=False, paste=paste)
+
+    assert samples.classes() == samples.classes()
+    assert dataset.reads == {0: 1, 1: 1, 2: 1}
+
+
 def test_whole_images_are_padded_to_the_largest_with_colour_and_void() -> None:
     augment = Augment(InputRule(), SizeRule(policy="native"), Augmentation(0, 1.0, 1.0, 0.0, 0.0))
     samples = TrainingSamples([Shapes(Path("4"), "train")], augment, seed=0, cache=True, weigh_boundaries=True)
