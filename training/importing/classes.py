@@ -12,25 +12,35 @@ from training.importing.files import shown
 from training.importing.plain import SpecFile
 from training.importing.texts import read_text
 
-VOC = LabelSpace("voc", VOC_CLASSES, voc_palette(len(VOC_CLASSES)))
+VOC = "voc"
+CUSTOM = "custom"
 
 
 def named_classes(text: str | None, spec: SpecFile) -> LabelSpace | None:
     """Take the names that the option says, or else those of the spec file; None where neither says any.
 
-    The option's are ``voc``, names with commas between them, or a file of one name a line. The colours are those of the
-    spec file, or else VOC's.
+    The option's are ``voc``, names with commas between them, or a file of one name a line. Colours and label space are
+    those of the spec file, or else VOC's colours and, unless the names are VOC's, ``custom``.
 
     Raises:
         InvalidImport: names are missing, empty, repeated or too many, cannot be printed, or are not as many as the
             colours.
         OSError: the file of names may not be read.
     """
-    if text == VOC.name:
-        return VOC if spec.palette is None else _labels(VOC.name, VOC.classes, spec)
+    if text == VOC:
+        return voc_classes(spec)
     if text is None:
-        return None if spec.classes is None else _labels(spec.label_space, spec.classes, spec)
-    return _labels(spec.label_space, _names(text), spec)
+        return None if spec.classes is None else _labels(CUSTOM, spec.classes, spec)
+    return _labels(CUSTOM, _names(text), spec)
+
+
+def voc_classes(spec: SpecFile) -> LabelSpace:
+    """Take VOC's names, with what the spec file says of colours and label space.
+
+    Raises:
+        InvalidImport: there are not as many colours.
+    """
+    return _labels(VOC, VOC_CLASSES, spec)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -64,4 +74,4 @@ def _labels(space: str, names: tuple[str, ...], spec: SpecFile) -> LabelSpace:
     palette = spec.palette or voc_palette(len(names))
     if len(palette) != len(names):
         raise InvalidImport(f"{len(names)} classes need as many colours, and the palette has {len(palette)}")
-    return LabelSpace(space, names, palette)
+    return LabelSpace(spec.label_space or space, names, palette)

@@ -14,11 +14,12 @@ from model_zoo import checkpoint
 from model_zoo.architectures import build
 from model_zoo.card import Card, CheckpointHeader, Dtype, InitialWeights, Training
 from model_zoo.checkpoint import BadCheckpoint
+from model_zoo.labels import VOC_CLASSES
 from model_zoo.spec import ModelSpec, Name
 from training.datasets import LabelSpace
 from training.environment import hide_homes
 from training.errors import InvalidImport
-from training.importing.classes import VOC, named_classes
+from training.importing.classes import named_classes, voc_classes
 from training.importing.files import read_tensors, shown
 from training.importing.foreign import Foreign
 from training.importing.plain import SpecFile, first_complaint, read_plain, read_spec
@@ -64,7 +65,7 @@ def import_checkpoint(source: Path, out: Path, wishes: Wishes) -> Imported:
     spec_file = read_spec(wishes.spec) if wishes.spec else SpecFile()
     labels = named_classes(wishes.classes, spec_file)
     foreign = _read(source, spec_file, labels)
-    spec = _spec(foreign, spec_file, labels or _assumed(foreign))
+    spec = _spec(foreign, spec_file, labels or _assumed(foreign, spec_file))
     card = Card(
         name=name,
         description=f"{wishes.description} Imported from {foreign.origin}.".strip(),
@@ -131,13 +132,13 @@ def _is_ours(source: Path) -> bool:
     return True
 
 
-def _assumed(foreign: Foreign) -> LabelSpace:
-    if foreign.num_classes != len(VOC.classes) or not foreign.origin.startswith(ORIGIN):
+def _assumed(foreign: Foreign, file: SpecFile) -> LabelSpace:
+    if foreign.num_classes != len(VOC_CLASSES) or not foreign.origin.startswith(ORIGIN):
         raise InvalidImport(
             f"{foreign.origin} has {foreign.num_classes} classes without names; name them with --classes a,b,c, or a "
             "file of one name a line"
         )
-    return VOC
+    return voc_classes(file)
 
 
 def _spec(foreign: Foreign, file: SpecFile, labels: LabelSpace) -> ModelSpec:

@@ -27,7 +27,7 @@ class SpecFile(Frozen):
     arguments: Mapping[str, Argument] = Field(default_factory=dict)
     classes: tuple[ClassName, ...] | None = None
     palette: tuple[Color, ...] | None = None
-    label_space: Name = "custom"
+    label_space: Name | None = None
     input: InputRule | None = None
     size: SizeRule | None = None
 

@@ -11,7 +11,7 @@ from torchvision.models import segmentation  # type: ignore[import-untyped]  # t
 
 from model_zoo import checkpoint
 from model_zoo.labels import VOC_CLASSES, voc_palette
-from tests.training.importing.conftest import Theirs, import_with
+from tests.training.importing.conftest import Theirs, import_with, network_of
 from training.importing.torchvision import NETWORKS, Found, recognise
 
 
@@ -40,6 +40,23 @@ def test_an_imported_network_says_what_it_was(theirs: Theirs, imported: Path) ->
     assert weights is not None
     assert (weights.name, weights.licence) == (theirs.file.name, "unknown")
     assert weights.sha256 == hashlib.sha256(theirs.file.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("words", [[], ["--classes", "voc"]], ids=["assumed", "said"])
+def test_vocs_names_have_the_colours_and_the_label_space_of_the_spec_file(
+    tmp_path: Path, small_spec: Path, words: list[str]
+) -> None:
+    palette = [[index, 0, 255 - index] for index in range(21)]
+    spec, out = tmp_path / "spec.toml", tmp_path / "ours.safetensors"
+    spec.write_text(f'palette = {palette}\nlabel_space = "mine"\n{small_spec.read_text()}')
+    torch.save(network_of("lraspp_mobilenet_v3_large").state_dict(), tmp_path / "lraspp.pth")
+
+    code = import_with(tmp_path / "lraspp.pth", "--out", out, "--spec", spec, *words)
+
+    found = checkpoint.inspect(out).header.spec
+    assert code == 0
+    assert (found.label_space, found.classes) == ("mine", VOC_CLASSES)
+    assert [list(color) for color in found.palette] == palette
 
 
 @pytest.mark.parametrize("name", NETWORKS)
