@@ -2,7 +2,7 @@
 
 TrainingError
 ├── InvalidRecipe     a field of the recipe, or a recipe as a whole, cannot be used
-├── InvalidOption     an option of an evaluation has a value that cannot be used
+├── InvalidOption     an option has a value that cannot be used
 ├── InvalidDataset    a list, an image or a mask is missing or not what the reader expects
 ├── UnreadableRun     a file of a run's folder is missing or damaged
 ├── LeakingDataset    a validation image is among the training images
@@ -27,7 +27,7 @@ class InvalidRecipe(TrainingError):
 
 
 class InvalidOption(TrainingError):
-    """An option of an evaluation has a value that cannot be used."""
+    """An option has a value that cannot be used."""
 
 
 class InvalidDataset(TrainingError):

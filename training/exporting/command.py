@@ -38,7 +38,8 @@ def run_export(options: argparse.Namespace) -> None:
     """Export as the options say, and tell what the graph takes and gives and how near it is to torch.
 
     Raises:
-        InvalidExport: a package is missing, or an option or the network cannot be used.
+        InvalidOption: the file cannot or shall not be written there.
+        InvalidExport: a package is missing, or the opset or the network cannot be used.
         BadCheckpoint: the source is no checkpoint, or is damaged.
         OSError: the file cannot be written.
     """

@@ -19,6 +19,7 @@ from training.errors import InvalidExport
 from training.exporting.choices import DEFAULT_OPSET, OPSETS, Output
 from training.exporting.graph import keep_output, make_graph
 from training.exporting.parity import TOLERANCE, Parity, compare
+from training.targets import check_target
 
 SUFFIX = ".onnx"
 HEADER_KEY = "segserve"
@@ -40,11 +41,12 @@ def export_onnx(
     """Read a checkpoint, make a graph of it, compare the two, and write ``out``.
 
     Raises:
-        InvalidExport: a path or the opset cannot be used, or the graph is not what the network is.
+        InvalidOption: ``out`` cannot or shall not be written.
+        InvalidExport: the opset cannot be used, or the graph is not what the network is.
         BadCheckpoint: the source is no checkpoint, or is damaged.
         OSError: the file cannot be written.
     """
-    _check_target(source, out, overwrite=overwrite)
+    check_target(out, option="--onnx", suffix=SUFFIX, sources=[source], overwrite=overwrite)
     if opset not in OPSETS:
         raise InvalidExport(f"--opset {opset}: {OPSETS[0]} to {OPSETS[-1]} would do")
     loaded = checkpoint.load(source)
@@ -60,19 +62,6 @@ def export_onnx(
     blob = model.SerializeToString()
     write_atomically(out, [blob])
     return Exported(loaded.header, parity, len(blob))
-
-
-def _check_target(source: Path, out: Path, *, overwrite: bool) -> None:
-    if not out.parent.is_dir():
-        raise InvalidExport(f"--onnx {out}: there is no folder {out.parent}")
-    if out.exists() and source.exists() and out.samefile(source):
-        raise InvalidExport(f"--onnx {out}: is the checkpoint; name another file")
-    if out.suffix != SUFFIX:
-        raise InvalidExport(f"--onnx {out}: name an {SUFFIX} file")
-    if out.is_dir():
-        raise InvalidExport(f"--onnx {out}: is a folder; name a file")
-    if (out.exists() or out.is_symlink()) and not overwrite:  # a link to nothing is somebody's, too
-        raise InvalidExport(f"--onnx {out}: is there already; --overwrite replaces it")
 
 
 def _describe(model: onnx.ModelProto, header: CheckpointHeader, parity: Sequence[Parity]) -> None:

@@ -30,6 +30,7 @@ def run_import(options: argparse.Namespace, words: Sequence[str]) -> None:
     """Import as the options say, and tell what it was and how to serve it.
 
     Raises:
+        InvalidOption: the checkpoint cannot or shall not be written there.
         InvalidImport: the source fits no network of the zoo.
         BadCheckpoint: the weights cannot be stored so.
         OSError: a file is missing, or cannot be written.

@@ -26,6 +26,7 @@ from training.importing.plain import SpecFile, first_complaint, read_plain, read
 from training.importing.smp import read_smp, weights_path
 from training.importing.torchvision import ORIGIN, read_torchvision
 from training.provenance import code_commit
+from training.targets import check_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,14 @@ def import_checkpoint(source: Path, out: Path, wishes: Wishes) -> Imported:
     """Read ``source``, find out what network it is, and write ``out``.
 
     Raises:
+        InvalidOption: ``out`` cannot or shall not be written.
         InvalidImport: the file is of no known kind, or its tensors fit no network; or the names do not fit it.
         BadCheckpoint: the weights cannot be stored so.
         OSError: a file is missing, or cannot be written.
     """
     name = wishes.name or out.stem
-    _check_target(source, out, name, overwrite=wishes.overwrite)
+    check_target(out, option="--out", suffix=checkpoint.SUFFIX, sources=_files_of(source), overwrite=wishes.overwrite)
+    _check_name(name)
     spec_file = read_spec(wishes.spec) if wishes.spec else SpecFile()
     labels = named_classes(wishes.classes, spec_file)
     foreign = _read(source, spec_file, labels)
@@ -88,16 +91,11 @@ def import_checkpoint(source: Path, out: Path, wishes: Wishes) -> Imported:
     return Imported(header, foreign.origin, num_parameters, is_voc_assumed=labels is None)
 
 
-def _check_target(source: Path, out: Path, name: str, *, overwrite: bool) -> None:
-    if out.suffix != checkpoint.SUFFIX:
-        raise InvalidImport(f"--out {out}: name a {checkpoint.SUFFIX} file")
-    if not out.parent.is_dir():
-        raise InvalidImport(f"--out {out}: there is no folder {out.parent}")
-    read = [source, *source.iterdir()] if source.is_dir() else [source]
-    if out.exists() and any(file.exists() and out.samefile(file) for file in read):
-        raise InvalidImport(f"--out {out}: is what shall be imported; name another file")
-    if (out.exists() or out.is_symlink()) and not overwrite:
-        raise InvalidImport(f"--out {out}: is there already; --overwrite replaces it")
+def _files_of(source: Path) -> list[Path]:
+    return [source, *source.iterdir()] if source.is_dir() else [source]
+
+
+def _check_name(name: str) -> None:
     try:
         TypeAdapter(Name).validate_python(name)
     except ValidationError as error:

@@ -367,25 +367,29 @@ def test_a_single_class_would_be_that_of_every_pixel(
 
 
 @pytest.mark.parametrize(
-    ("out", "message"),
+    ("words", "message"),
     [
-        ("ours.pth", "ours.pth: name a .safetensors file"),
-        ("nowhere/ours.safetensors", "nowhere/ours.safetensors: there is no folder "),
-        ("there.safetensors", "there.safetensors: is there already; --overwrite replaces it"),
-        ("lost.safetensors", "lost.safetensors: is there already; --overwrite replaces it"),
+        (["ours.pth"], "ours.pth: name a file that ends in .safetensors"),
+        (["nowhere/ours.safetensors"], "nowhere/ours.safetensors: there is no folder "),
+        (["there.safetensors"], "there.safetensors: is there already; --overwrite replaces it"),
+        (["lost.safetensors"], "lost.safetensors: is there already; --overwrite replaces it"),
+        (["folder.safetensors/", "--overwrite"], "folder.safetensors: is a folder; name a file"),
     ],
 )
 def test_a_target_that_cannot_be_written_is_refused_before_anything_is_read(
-    small: Theirs, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str, message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
+    (tmp_path / "weights.pth").write_text("nothing that could be read")
     (tmp_path / "there.safetensors").touch()
     (tmp_path / "lost.safetensors").symlink_to(tmp_path / "nowhere.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    before = sorted(tmp_path.iterdir())
 
-    code = import_with(small.file, "--out", tmp_path / out)
+    code = import_with(tmp_path / "weights.pth", "--out", f"{tmp_path}/{words[0]}", *words[1:])
 
     assert code == 2
     assert message in capsys.readouterr().err
-    assert {path.name for path in tmp_path.iterdir()} == {"there.safetensors", "lost.safetensors"}
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_weights_are_not_replaced_by_their_own_checkpoint(
@@ -397,7 +401,7 @@ def test_weights_are_not_replaced_by_their_own_checkpoint(
     code = import_with(source, "--out", source, "--classes", "a,b,c,d,e", "--overwrite")
 
     assert code == 2
-    assert "is what shall be imported; name another file" in capsys.readouterr().err
+    assert "is what shall be read; name another file" in capsys.readouterr().err
 
 
 def test_the_weights_in_a_folder_are_not_replaced_by_their_own_checkpoint(
@@ -412,7 +416,7 @@ def test_the_weights_in_a_folder_are_not_replaced_by_their_own_checkpoint(
     ]
 
     assert codes == [2, 2]
-    assert capsys.readouterr().err.count("is what shall be imported; name another file") == 2
+    assert capsys.readouterr().err.count("is what shall be read; name another file") == 2
     assert load_file(tmp_path / "model.safetensors").keys() == state.keys()
 
 
