@@ -14,13 +14,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from model_zoo.architectures.fcn_resnet import fcn_head, upsampled
-from model_zoo.architectures.layers import Rate, conv_norm, he_initialised
+from model_zoo.architectures.fcn_resnet import fcn_head
+from model_zoo.architectures.layers import ImagePool, PoolNorm, Rate, conv_norm, he_initialised, upsampled
 from model_zoo.backbones import OutputStride, build_encoder
 from model_zoo.spec import Prediction
 
 DeepEncoder = Literal["resnet18", "resnet50", "resnet101", "mobilenet_v3_large"]
-PoolNorm = Literal["layer", "batch"]
 AtrousRate = Annotated[int, Field(ge=1, le=36)]
 
 WIDTH = 256
@@ -32,10 +31,9 @@ class DeepLabV3(nn.Module):
     """Label pixels with context at several scales; in training, score a feature map from halfway as well.
 
     The weights are those of torchvision's ``deeplabv3_resnet50``, ``deeplabv3_resnet101`` and, with an output stride of
-    16, ``deeplabv3_mobilenet_v3_large``, all with ``pool_norm="batch"``. That normalises one pixel an image, and cannot
-    learn from a batch of one image; ``layer`` normalises each image by itself, and can. ``atrous_rate`` is the smallest
-    of the three, the others are its double and triple; the paper takes 12 at output stride 8, and 6 at 16. Both heads
-    drop the same share; torchvision's auxiliary head drops 0.1 in training.
+    16, ``deeplabv3_mobilenet_v3_large``, all with ``pool_norm="batch"``, which is told to ``ImagePool``.
+    ``atrous_rate`` is the smallest of the three, the others are its double and triple; the paper takes 12 at output
+    stride 8, and 6 at 16. Both heads drop the same share; torchvision's auxiliary head drops 0.1 in training.
     """
 
     def __init__(  # noqa: PLR0913  # each is a word of the checkpoint's spec
@@ -75,42 +73,15 @@ class AtrousPyramid(nn.Module):
 
     def __init__(self, channels: int, *, atrous_rate: int, pool_norm: PoolNorm, drop_rate: float) -> None:
         super().__init__()
-        atrous = [_atrous(channels, rate) for rate in (atrous_rate, 2 * atrous_rate, 3 * atrous_rate)]
-        self.convs = nn.ModuleList([conv_norm(channels, WIDTH), *atrous, ImagePool(channels, pool_norm)])
+        rates = (atrous_rate, 2 * atrous_rate, 3 * atrous_rate)
+        atrous = [conv_norm(channels, WIDTH, kernel=3, dilation=rate) for rate in rates]
+        fine = conv_norm(channels, WIDTH)
+        convolution = he_initialised(nn.Conv2d(channels, WIDTH, 1, bias=False))
+        whole = ImagePool(convolution, pool_norm, first=1)  # torchvision counts the pooling itself as 0
+        self.convs = nn.ModuleList([fine, *atrous, whole])
         self.project = nn.Sequential(*conv_norm(len(self.convs) * WIDTH, WIDTH), nn.Dropout(drop_rate))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``[B, F, H, W]`` to ``[B, F', H, W]``."""
         projected: Tensor = self.project(torch.cat([conv(features) for conv in self.convs], dim=1))
         return projected
-
-
-class ImagePool(nn.Sequential):
-    """Give every place what the whole image shows."""
-
-    def __init__(self, channels: int, pool_norm: PoolNorm) -> None:
-        norm = nn.BatchNorm2d(WIDTH) if pool_norm == "batch" else nn.GroupNorm(1, WIDTH)
-        convolution = he_initialised(nn.Conv2d(channels, WIDTH, 1, bias=False))
-        super().__init__(nn.AdaptiveAvgPool2d(1), convolution, norm, nn.ReLU(inplace=True))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map ``[B, F, H, W]`` to ``[B, F', H, W]``, the same at every place.
-
-        Raises:
-            ValueError: batch norm shall learn from one pixel.
-        """
-        norm = self[2]
-        if isinstance(norm, nn.BatchNorm2d) and norm.training and len(features) == 1:
-            raise ValueError(
-                "pool_norm='batch' cannot learn from a batch of one image; more images, freeze_norms or "
-                "pool_norm='layer' would do"
-            )
-        whole = features
-        for layer in self:
-            whole = layer(whole)  # [B, F', 1, 1]
-        return whole.expand(-1, -1, *features.shape[-2:])
-
-
-def _atrous(channels: int, rate: int) -> nn.Sequential:
-    convolution = nn.Conv2d(channels, WIDTH, 3, padding=rate, dilation=rate, bias=False)
-    return nn.Sequential(he_initialised(convolution), nn.BatchNorm2d(WIDTH), nn.ReLU(inplace=True))

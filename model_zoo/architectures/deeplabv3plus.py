@@ -13,9 +13,8 @@ from typing import Annotated, Literal
 import torch
 from pydantic import StringConstraints
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from model_zoo.architectures.layers import Rate, Width, conv_norm, he_initialised
+from model_zoo.architectures.layers import ImagePool, PoolNorm, Rate, Width, conv_norm, he_initialised, upsampled
 from model_zoo.backbones import OutputStride, build_encoder
 from model_zoo.spec import Prediction
 
@@ -24,7 +23,6 @@ DilatableEncoder = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101",
 ]  # fmt: skip
 Rates = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]?-){2}[1-9][0-9]?$")]
-PoolNorm = Literal["layer", "batch"]
 
 SKIP_CHANNELS = 48
 ATROUS_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
@@ -33,9 +31,8 @@ ATROUS_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 class DeepLabV3Plus(nn.Module):
     """Label pixels with context at several scales; edges come from the encoder's map of stride 4.
 
-    ``atrous_rates``, such as ``6-12-18``, are the pyramid's; unless said, they follow from the output stride. With
-    ``pool_norm="batch"`` the branch that sees the whole image is normalised over the batch, which must then hold more
-    than one image in training. ``align_corners`` is that of both upsamplings, ``dilates_strided`` that of
+    ``atrous_rates``, such as ``6-12-18``, are the pyramid's; unless said, they follow from the output stride.
+    ``pool_norm`` is that of ``ImagePool``, ``align_corners`` that of both upsamplings, ``dilates_strided`` that of
     ``build_encoder``.
     """
 
@@ -71,12 +68,9 @@ class DeepLabV3Plus(nn.Module):
         """Map images ``[B, 3, H, W]`` to logits ``[B, C, H, W]``."""
         _, fine, _, _, coarse = self.encoder(images)
         context = self.refine(self.pyramid(coarse))  # [B, F, H/16, W/16]
-        context = self._upsampled(context, like=fine)
+        context = upsampled(context, like=fine, align_corners=self.align_corners)
         features = self.fuse(torch.cat([context, self.skip(fine)], dim=1))  # [B, F, H/4, W/4]
-        return Prediction(self._upsampled(self.score(features), like=images))
-
-    def _upsampled(self, maps: Tensor, *, like: Tensor) -> Tensor:
-        return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=self.align_corners)
+        return Prediction(upsampled(self.score(features), like=images, align_corners=self.align_corners))
 
 
 class AtrousPyramid(nn.Module):
@@ -88,15 +82,13 @@ class AtrousPyramid(nn.Module):
         super().__init__()
         atrous = [separable_conv(in_channels, channels, dilation=rate) for rate in rates]
         self.scales = nn.ModuleList([conv_norm(in_channels, channels), *atrous])
-        # One pixel an image: batch norm cannot learn from a batch of one, so each image is normalised by itself
-        norm = nn.GroupNorm(1, channels) if pool_norm == "layer" else nn.BatchNorm2d(channels)
-        self.whole = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), norm, nn.ReLU(inplace=True))
+        self.whole = ImagePool(nn.Conv2d(in_channels, channels, 1, bias=False), pool_norm)
         self.project = conv_norm((len(rates) + 2) * channels, channels)
         self.drop = nn.Dropout(drop_rate)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``[B, F, H, W]`` to ``[B, F', H, W]``."""
-        whole = self.whole(features.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, *features.shape[-2:])
+        whole = self.whole(features)
         seen: Tensor = self.project(torch.cat([*(scale(features) for scale in self.scales), whole], dim=1))
         dropped: Tensor = self.drop(seen)
         return dropped

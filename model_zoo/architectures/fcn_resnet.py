@@ -12,9 +12,8 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from model_zoo.architectures.layers import Rate, conv_norm
+from model_zoo.architectures.layers import Rate, conv_norm, upsampled
 from model_zoo.backbones import OutputStride, build_encoder
 from model_zoo.spec import Prediction
 
@@ -58,8 +57,3 @@ def fcn_head(channels: int, num_classes: int, *, drop_rate: float) -> nn.Sequent
     """Build what scores a feature map ``[B, F, H, W]`` of as many channels."""
     width = channels // NARROWING
     return nn.Sequential(*conv_norm(channels, width, kernel=3), nn.Dropout(drop_rate), nn.Conv2d(width, num_classes, 1))
-
-
-def upsampled(scores: Tensor, *, like: Tensor) -> Tensor:
-    """Bring scores ``[B, C, h, w]`` to the height and width of images ``[B, 3, H, W]``."""
-    return F.interpolate(scores, size=like.shape[-2:], mode="bilinear", align_corners=False)

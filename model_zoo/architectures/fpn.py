@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model_zoo.architectures.layers import Rate, Width, he_initialised
+from model_zoo.architectures.layers import Rate, Width, he_initialised, upsampled
 from model_zoo.backbones import EncoderName, build_encoder
 from model_zoo.spec import Prediction
 
@@ -65,7 +65,7 @@ class FPN(nn.Module):
         pyramid = self._pyramid(fine_to_coarse[::-1])
         levels = [self._at_finest(level, pyramid[i:]) for i, level in enumerate(self.levels)]  # [B, F, H/4, W/4]
         merged = torch.cat(levels, dim=1) if self.merge == "cat" else torch.stack(levels).sum(dim=0)
-        return Prediction(self._upsampled(self.score(self.drop(merged)), like=images))
+        return Prediction(upsampled(self.score(self.drop(merged)), like=images, align_corners=self.align_corners))
 
     def _pyramid(self, coarse_to_fine: Sequence[Tensor]) -> list[Tensor]:
         """Give each map the channels of the pyramid, and what the coarser ones say."""
@@ -81,11 +81,8 @@ class FPN(nn.Module):
         for i, block in enumerate(level.children()):
             x = block(x)
             if finer:
-                x = self._upsampled(x, like=finer[i])
+                x = upsampled(x, like=finer[i], align_corners=self.align_corners)
         return x
-
-    def _upsampled(self, maps: Tensor, *, like: Tensor) -> Tensor:
-        return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=self.align_corners)
 
 
 def _level(in_channels: int, channels: int, *, doublings: int) -> nn.Sequential:

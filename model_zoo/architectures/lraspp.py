@@ -8,12 +8,11 @@ Letters: B batch, C classes, H and W height and width.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models.segmentation.lraspp import (  # type: ignore[import-untyped]  # torchvision has no stubs
     LRASPPHead,
 )
 
-from model_zoo.architectures.layers import Width
+from model_zoo.architectures.layers import Width, upsampled
 from model_zoo.backbones import build_encoder
 from model_zoo.spec import Prediction
 
@@ -35,4 +34,4 @@ class LRASPP(nn.Module):
         """Map images ``[B, 3, H, W]`` to logits ``[B, C, H, W]``."""
         _, _, low, _, high = self.encoder(images)
         scores = self.head({"low": low, "high": high})  # [B, C, H/8, W/8]
-        return Prediction(F.interpolate(scores, size=images.shape[-2:], mode="bilinear", align_corners=False))
+        return Prediction(upsampled(scores, like=images))

@@ -19,6 +19,13 @@ def test_row_10_and_trap_31_the_image_pool_branch_trains_on_the_smallest_batch_a
     assert pooled.any()
 
 
+def test_row_10_and_trap_31_batch_norm_over_one_pixel_says_what_would_do() -> None:
+    network = DeepLabV3Plus(3, decoder_channels=16, pool_norm="batch").train()
+
+    with pytest.raises(ValueError, match="a batch of one image; more images, freeze_norms or pool_norm='layer'"):
+        network(torch.randn(1, 3, 32, 32))
+
+
 @pytest.mark.parametrize("output_stride", [8, 16])
 def test_trap_35_the_output_stride_switches_without_new_weights(output_stride: OutputStride) -> None:
     dense, coarse = DeepLabV3Plus(3, output_stride=output_stride), DeepLabV3Plus(3, output_stride=32)
