@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from model_zoo.architectures import build
 from model_zoo.atomic import write_atomically
 from model_zoo.card import SCHEMA_VERSION, Card, CheckpointHeader, Dtype
-from model_zoo.container import SHOWN, BadCheckpoint, Container, TensorEntry, read_container
+from model_zoo.container import BadCheckpoint, Container, TensorEntry, read_container
 from model_zoo.selftest import TOLERANCE, changed_pixels, make_self_test
-from model_zoo.spec import ModelSpec
+from model_zoo.spec import SHOWN, ModelSpec
 
-__all__ = ["SUFFIX", "BadCheckpoint", "Checkpoint", "Inspection", "inspect", "load", "save", "verify"]
+__all__ = ["SUFFIX", "BadCheckpoint", "Checkpoint", "Inspection", "canonical_json", "inspect", "load", "save", "verify"]
 
 METADATA_KEY = "segserve"
 SUFFIX = ".safetensors"
@@ -143,6 +143,11 @@ def verify(path: Path) -> Checkpoint:
     return checkpoint
 
 
+def canonical_json(header: CheckpointHeader) -> str:
+    """Give a header's JSON as a checkpoint holds it: the same bytes for the same header."""
+    return json.dumps(header.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Take away the prefixes that DistributedDataParallel and torch.compile put before every name."""
     return {key.removeprefix("module.").removeprefix("_orig_mod."): value for key, value in state.items()}
@@ -157,7 +162,7 @@ def _stored(tensor: Tensor, dtype: Dtype) -> Tensor:
 
 def _readable_json(header: CheckpointHeader) -> str:
     """Give the header's JSON once it reads back; words with bytes that are no UTF-8 do not."""
-    text = _canonical_json(header)
+    text = canonical_json(header)
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -165,10 +170,6 @@ def _readable_json(header: CheckpointHeader) -> str:
         raise BadCheckpoint(f"the card's words are no UTF-8 after {around!r}") from error
     _parse_header(text)
     return text
-
-
-def _canonical_json(header: CheckpointHeader) -> str:
-    return json.dumps(header.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 @contextmanager

@@ -14,11 +14,9 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from model_zoo.spec import Frozen
+from model_zoo.spec import SHOWN, Frozen
 
 MAX_HEADER_BYTES = 16 << 20
-SHOWN = 80
-"""The most characters of a file's own words that a message repeats."""
 
 _BYTES_PER_VALUE = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
 

@@ -32,6 +32,9 @@ Deviation = Annotated[float, Field(ge=1e-4, le=10)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
+SHOWN = 80
+"""The most characters of a file's own words that a message repeats."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:

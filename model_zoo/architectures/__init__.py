@@ -16,8 +16,8 @@ from model_zoo.architectures.fpn import FPN
 from model_zoo.architectures.lraspp import LRASPP
 from model_zoo.architectures.unet import UNet
 from model_zoo.architectures.unet_encoder import EncoderUNet
-from model_zoo.container import SHOWN
 from model_zoo.labels import IGNORE_INDEX
+from model_zoo.spec import SHOWN
 
 Builder = Callable[..., nn.Module]
 

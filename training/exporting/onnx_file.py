@@ -75,8 +75,8 @@ def _describe(model: onnx.ModelProto, header: CheckpointHeader, parity: Sequence
         "tolerance": TOLERANCE,
         "sizes": [asdict(one) for one in parity],
     }
-    header_json = json.dumps(header.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    onnx.helper.set_model_props(model, {HEADER_KEY: header_json, PARITY_KEY: json.dumps(record)})
+    words = {HEADER_KEY: checkpoint.canonical_json(header), PARITY_KEY: json.dumps(record)}
+    onnx.helper.set_model_props(model, words)
 
 
 def _version() -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch._C import PyTorchFileReader  # what torch.load itself opens an archive with
 
 from model_zoo.backbones import DAMAGE
+from model_zoo.spec import SHOWN
 from training.errors import InvalidImport
 from training.importing.pickles import MAX_BYTES, TooLarge, Unwanted, check_pickle
 
@@ -34,9 +35,6 @@ RECORD = "data.pkl"
 """Where an archive of torch.save says what tensors it holds."""
 OLD_PICKLES = 5
 """How many pickles stand before the values in a file from before torch 1.6."""
-
-SHOWN = 80
-"""The most characters of a file's own words that a message repeats."""
 
 _STUMBLES = (*DAMAGE, MemoryError, AttributeError, ArithmeticError, AssertionError, ImportError, struct.error)
 """What torch's and safetensors' readers raise for a file that is damaged or made to harm."""
