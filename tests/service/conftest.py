@@ -81,16 +81,16 @@ async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def until_ready(client: httpx.AsyncClient) -> None:
-    await _until_200(client, "/readyz")
+async def until_ready(client: httpx.AsyncClient, *, within: float = 20) -> None:
+    await _until_200(client, "/readyz", within)
 
 
 async def until_started(client: httpx.AsyncClient) -> None:
-    await _until_200(client, "/startupz")
+    await _until_200(client, "/startupz", 20)
 
 
-async def _until_200(client: httpx.AsyncClient, path: str) -> None:
-    with anyio.fail_after(20):
+async def _until_200(client: httpx.AsyncClient, path: str, within: float) -> None:
+    with anyio.fail_after(within):
         while (await client.get(path)).status_code != 200:  # noqa: ASYNC110  # as an orchestrator looks
             await anyio.sleep(0.01)
 

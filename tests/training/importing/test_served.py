@@ -5,8 +5,6 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 
-import anyio
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -18,7 +16,7 @@ from torchvision.transforms._presets import (  # type: ignore[import-untyped]  #
 
 from service.app import create_app
 from service.settings import Settings
-from tests.service.conftest import running
+from tests.service.conftest import running, until_ready
 from tests.service.fakes import encode, noisy_image
 from tests.training.importing.conftest import Theirs
 
@@ -40,16 +38,10 @@ def expected_mask(theirs: Theirs, image: Image.Image, *, side: int) -> np.ndarra
 async def served_mask(checkpoint: Path, image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     settings = Settings.model_validate({"checkpoints": checkpoint, "device": "cpu"})
     async with running(create_app(settings)) as client:
-        await until_ready(client)
+        await until_ready(client, within=120)  # the networks are large, and tests may run beside other work
         answer = await client.post("/segment", content=encode(image), headers={"Content-Type": "image/png"})
     assert answer.status_code == 200
     return np.asarray(Image.open(BytesIO(answer.content)))
-
-
-async def until_ready(client: httpx.AsyncClient) -> None:
-    with anyio.fail_after(120):  # the networks are large, and tests may run beside other work
-        while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110  # as an orchestrator looks
-            await anyio.sleep(0.05)
 
 
 async def test_an_imported_network_is_served_and_draws_the_masks_of_its_origin(theirs: Theirs, imported: Path) -> None:
