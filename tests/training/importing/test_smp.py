@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from model_zoo.architectures import build
 from model_zoo.spec import SizeRule
 from tests.training.importing.smp_folders import NETWORKS, change_config, imported, logits_of, smp_folder
-from training.importing import smp
 from training.importing.smp import read_smp
 from training.importing.smp_config import CONFIGS
 from training.importing.smp_encoders import ENCODERS
@@ -209,12 +207,3 @@ def test_images_are_shown_as_the_encoders_imagenet_weights_were_trained(
 
     assert (found.input.mean, found.input.std) == (mean, std)
     assert found.size == SizeRule()
-
-
-def test_no_reader_imports_that_package_or_timm() -> None:
-    files = sorted(Path(smp.__file__).parent.glob("*.py"))
-
-    imports = [line for file in files for line in file.read_text().splitlines() if re.match(r"\s*(import|from) ", line)]
-
-    assert any("training.importing" in line for line in imports)
-    assert [line for line in imports if re.search(r"segmentation_models_pytorch|timm", line)] == []
