@@ -1,41 +1,36 @@
 """Give the feature maps of classification networks, the encoders, and load their pretrained weights.
 
-The networks are torchvision's own modules, so that torchvision's weight files fit them; EfficientNet-Lite, and group
-norm in VGG, for which there are no such files, are ours.
+The networks are torchvision's own modules, so that torchvision's weight files fit them; EfficientNet-Lite, group norm
+in VGG, and the narrow VGG, for which there are no such files, are ours.
 Letters: B batch, F features, H and W height and width.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models  # type: ignore[import-untyped]  # torchvision has no stubs
-from torchvision.models import vgg  # type: ignore[import-untyped]  # torchvision has no stubs
 
-from model_zoo.efficientnet_lite import (
-    BLOCKS,
-    LITE0,
-    LITE1,
-    LITE2,
-    STEM_CHANNELS,
-    Scaling,
-    efficientnet_lite_features,
-    rename_published,
+from model_zoo.efficientnet_lite import LITE0, LITE1, LITE2, rename_published
+from model_zoo.encoder_sources import (
+    Source,
+    efficientnet_lite,
+    mobilenet_v2,
+    mobilenet_v3_large,
+    narrow_vgg,
+    resnet,
+    vgg16,
 )
-from model_zoo.norms import Norm, group_norm
 
 EncoderName = Literal[
-    "vgg16", "vgg16_bn", "vgg16_gn", "mobilenet_v2", "mobilenet_v3_large",
+    "vgg16", "vgg16_bn", "vgg16_gn", "narrow_vgg", "mobilenet_v2", "mobilenet_v3_large",
     "resnet18", "resnet34", "resnet50", "resnet101",
     "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2",
 ]  # fmt: skip
@@ -191,52 +186,6 @@ def _complain(what: str, names: list[str]) -> str:
     return f"{len(names)} {what} ({', '.join(names[:3])}{more})"
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Say how the layers of an encoder are made, after which of them its five maps are taken, and how it dilates.
-
-    ``late_maps`` are the layers, and their channels, to take in place of those of ``taps`` that are not the last at
-    their stride. ``coarse_stages`` are the first layers at strides 16 and 32.
-    """
-
-    build: Callable[[], nn.Sequential]
-    taps: Mapping[str, int]
-    late_maps: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    coarse_stages: tuple[str, str] | None = None
-    dilates_strided: bool = False
-
-
-def _features(build: Callable[..., nn.Module]) -> Callable[[], nn.Sequential]:
-    """Give a builder of the feature layers of a torchvision MobileNet."""
-
-    def build_features() -> nn.Sequential:
-        return cast("nn.Sequential", build(weights=None).features)
-
-    return build_features
-
-
-def _without_head(build: Callable[..., nn.Module]) -> Callable[[], nn.Sequential]:
-    """Give a builder of the layers of a torchvision ResNet up to its pooling."""
-
-    def build_layers() -> nn.Sequential:
-        layers = build(weights=None).named_children()
-        return nn.Sequential(OrderedDict((name, layer) for name, layer in layers if name not in ("avgpool", "fc")))
-
-    return build_layers
-
-
-def _vgg16(*, norm: Norm) -> nn.Sequential:
-    """Build the convolutions of VGG-16 alone: its classifier would take a second and half a gigabyte."""
-    layers: nn.Sequential = vgg.make_layers(vgg.cfgs["D"], batch_norm=norm != "none")
-    for i, layer in enumerate(layers):
-        if norm == "group" and isinstance(layer, nn.BatchNorm2d):
-            layers[i] = group_norm(layer.num_features)
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # every VGG convolution has a bias
-    return layers
-
-
 def _dilate(features: nn.Sequential, stages: tuple[str, ...], *, dilates_strided: bool) -> None:
     """Take the stride out of each of the last stages, named by its first layer, and dilate what comes after it."""
     names = [name for name, _ in features.named_children()]
@@ -255,55 +204,18 @@ def _dilate(features: nn.Sequential, stages: tuple[str, ...], *, dilates_strided
                 layer.padding = tuple(rate * side for side in layer.padding if isinstance(side, int))
 
 
-def _efficientnet_lite(scaling: Scaling) -> _Source:
-    """Take the maps after the stem and after the groups of blocks at whose end the stride is 4, 8, 16 and 32."""
-    _, stride4, stride8, _, stride16, _, stride32 = scaling.ends()
-    channels = [scaling.channels(group[-1]) for group in BLOCKS]
-    taps = {
-        "0": STEM_CHANNELS,
-        **{str(e): channels[g] for g, e in ((1, stride4), (2, stride8), (4, stride16), (6, stride32))},
-    }
-    return _Source(
-        partial(efficientnet_lite_features, scaling),
-        taps,
-        late_maps={"0": ("1", channels[0])},
-        coarse_stages=(str(stride8 + 1), str(stride16 + 1)),
-    )
-
-
-def _vgg16_source(norm: Norm, poolings: tuple[int, ...]) -> _Source:
-    """Take the maps after the poolings, or before the next ones: those hold what the next pooling leaves out."""
-    channels = (64, 128, 256, 512, 512)
-    taps = {str(layer): width for layer, width in zip(poolings, channels, strict=True)}
-    before_next = [(str(layer - 1), width) for layer, width in zip(poolings[1:], channels[1:], strict=True)]
-    return _Source(partial(_vgg16, norm=norm), taps, late_maps=dict(zip(taps, before_next, strict=False)))
-
-
-def _resnet_source(build: Callable[..., nn.Module], channels: tuple[int, int, int, int]) -> _Source:
-    stages = ("layer1", "layer2", "layer3", "layer4")
-    taps = {"relu": 64, **dict(zip(stages, channels, strict=True))}
-    return _Source(_without_head(build), taps, coarse_stages=("layer3", "layer4"))
-
-
-_SOURCES: Mapping[EncoderName, _Source] = {
-    "vgg16": _vgg16_source("none", (4, 9, 16, 23, 30)),
-    "vgg16_bn": _vgg16_source("batch", (6, 13, 23, 33, 43)),
-    "vgg16_gn": _vgg16_source("group", (6, 13, 23, 33, 43)),
-    "mobilenet_v2": _Source(  # the narrow ends of blocks; the next expands each of them sixfold
-        _features(models.mobilenet_v2), {"1": 16, "3": 24, "6": 32, "13": 96, "18": 1280}, coarse_stages=("7", "14")
-    ),
-    "mobilenet_v3_large": _Source(
-        _features(models.mobilenet_v3_large),
-        {"1": 16, "3": 24, "4": 40, "12": 112, "16": 960},  # 4, not 6: where LR-ASPP takes its fine features
-        late_maps={"4": ("6", 40)},
-        coarse_stages=("7", "13"),
-        dilates_strided=True,  # as torchvision's LR-ASPP weights were trained
-    ),
-    "resnet18": _resnet_source(models.resnet18, (64, 128, 256, 512)),
-    "resnet34": _resnet_source(models.resnet34, (64, 128, 256, 512)),
-    "resnet50": _resnet_source(models.resnet50, (256, 512, 1024, 2048)),
-    "resnet101": _resnet_source(models.resnet101, (256, 512, 1024, 2048)),
-    "efficientnet_lite0": _efficientnet_lite(LITE0),
-    "efficientnet_lite1": _efficientnet_lite(LITE1),
-    "efficientnet_lite2": _efficientnet_lite(LITE2),
+_SOURCES: Mapping[EncoderName, Source] = {
+    "vgg16": vgg16("none"),
+    "vgg16_bn": vgg16("batch"),
+    "vgg16_gn": vgg16("group"),
+    "narrow_vgg": narrow_vgg(),
+    "mobilenet_v2": mobilenet_v2(),
+    "mobilenet_v3_large": mobilenet_v3_large(),
+    "resnet18": resnet(models.resnet18, (64, 128, 256, 512)),
+    "resnet34": resnet(models.resnet34, (64, 128, 256, 512)),
+    "resnet50": resnet(models.resnet50, (256, 512, 1024, 2048)),
+    "resnet101": resnet(models.resnet101, (256, 512, 1024, 2048)),
+    "efficientnet_lite0": efficientnet_lite(LITE0),
+    "efficientnet_lite1": efficientnet_lite(LITE1),
+    "efficientnet_lite2": efficientnet_lite(LITE2),
 }

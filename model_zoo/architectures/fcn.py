@@ -18,21 +18,24 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import vgg  # type: ignore[import-untyped]  # torchvision has no stubs
 
 from model_zoo.architectures.layers import Rate, he_initialised, mirror_pad
-from model_zoo.backbones import Encoder, EncoderName, build_encoder, read_weights
+from model_zoo.backbones import EncoderName, build_encoder, read_weights
 from model_zoo.norms import Norm
 from model_zoo.spec import Prediction
+
+FCNEncoder = Literal[
+    "vgg16", "narrow_vgg", "mobilenet_v2", "mobilenet_v3_large",
+    "resnet18", "resnet34", "resnet50", "resnet101",
+    "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2",
+]  # fmt: skip
+"""The encoders but for VGG-16 with norms, which is ``vgg16`` with the ``norm`` told."""
 
 Padding = Literal["same", "caffe"]
 Stride = Literal[32, 16, 8]
 
 ScoreInit = Literal["zero", "he", "zero_twice"]
 ScoreActivation = Literal["none", "norm_relu", "norm_relu_all"]
-
-NARROW: Mapping[str, int] = {"6": 16, "13": 32, "20": 48, "27": 64, "34": 96}
-"""The layers after which ``narrow_vgg`` has halved the resolution, and how many features it has there."""
 
 VGG: Mapping[Norm, EncoderName] = {"none": "vgg16", "batch": "vgg16_bn", "group": "vgg16_gn"}
 
@@ -51,8 +54,7 @@ class FCN(nn.Module):
 
     ``padding="caffe"`` pads by 100 pixels and crops, as the authors did; ``"same"`` keeps sizes and is far cheaper.
     ``decoder="wide"`` carries as many features on the way up as the maps have that are added, 512 and 256 on VGG-16, in
-    place of class scores. ``norm`` is VGG's; other encoders have their own. ``encoder="narrow_vgg"`` is two 3x3
-    convolutions with batch norm a level, 16 to 96 wide: for small images and a CPU, without pretrained weights.
+    place of class scores. ``norm`` is that of ``vgg16``; other encoders have their own.
 
     ``score_init`` says what starts at zero: the weights of all score layers, of none, or of fc7 and all score layers.
     ``score_activation`` puts batch norm and ReLU behind what is added from finer maps, or behind all scores.
@@ -64,7 +66,7 @@ class FCN(nn.Module):
         self,
         num_classes: int,
         *,
-        encoder: EncoderName | Literal["narrow_vgg"] = "vgg16",
+        encoder: FCNEncoder = "vgg16",
         padding: Padding = "same",
         decoder: Literal["score", "wide"] = "score",
         head_width: Literal[4096, 1024, 512, 256, 128] = 4096,
@@ -81,7 +83,7 @@ class FCN(nn.Module):
             raise ValueError("decoder='wide' mixes channels while upsampling, so learn_upsampling must be true")
         _check_encoder(encoder, norm=norm, padding=padding, head_kernel=head_kernel)
         self.padding = padding
-        self.encoder = _encoder(encoder, norm)
+        self.encoder = build_encoder(VGG[norm] if encoder == "vgg16" else encoder)
         if padding == "caffe":
             _pad_as_caffe(self.encoder.features)
         *_, pool3, pool4, pool5 = self.encoder.channels
@@ -220,20 +222,10 @@ def bilinear_kernel(factor: int) -> Tensor:
     return torch.outer(1 - distance, 1 - distance)
 
 
-def _encoder(name: EncoderName | Literal["narrow_vgg"], norm: Norm) -> Encoder:
-    if name != "narrow_vgg":
-        return build_encoder(VGG[norm] if name == "vgg16" else name)
-    layers = vgg.make_layers([word for width in NARROW.values() for word in (width, width, "M")], batch_norm=True)
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d):
-            he_initialised(layer)
-    return Encoder(layers, taps=NARROW, strides=(2, 4, 8, 16, 32))
-
-
-def _check_encoder(encoder: str, *, norm: Norm, padding: Padding, head_kernel: int) -> None:
+def _check_encoder(encoder: FCNEncoder, *, norm: Norm, padding: Padding, head_kernel: int) -> None:
     if norm != "none" and encoder != "vgg16":
         raise ValueError(f"norm={norm!r} is made for encoder='vgg16', {encoder} has its own")
-    if padding == "caffe" and not encoder.startswith("vgg16"):
+    if padding == "caffe" and encoder != "vgg16":
         raise ValueError(f"padding='caffe' is made for VGG-16, not for {encoder}")
     if padding == "caffe" and head_kernel != 7:
         raise ValueError("padding='caffe' is made for head_kernel=7")

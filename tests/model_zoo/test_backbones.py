@@ -24,10 +24,9 @@ from model_zoo.backbones import (
 from model_zoo.efficientnet_lite import PUBLISHED_NAMES, SameConv2d
 
 PHOTOS = Path("voc/VOCdevkit/VOC2012/JPEGImages")
-TORCHVISION_NAMES = [
-    name for name in get_args(EncoderName) if not name.startswith("efficientnet_lite") and name != "vgg16_gn"
-]
-DILATABLE_NAMES = [name for name in get_args(EncoderName) if not name.startswith("vgg16")]
+OUR_NAMES = ("vgg16_gn", "narrow_vgg", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+TORCHVISION_NAMES = [name for name in get_args(EncoderName) if name not in OUR_NAMES]
+DILATABLE_NAMES = [name for name in get_args(EncoderName) if "vgg" not in name]
 
 
 @pytest.mark.parametrize("name", get_args(EncoderName))
@@ -136,11 +135,12 @@ def test_a_shallow_encoder_gives_the_first_maps_of_a_deep_one_and_ends_there(
     assert list(dict(shallow.features.named_children()))[-1] == shallow.taps[-1]
 
 
+@pytest.mark.parametrize("name", ["vgg16", "narrow_vgg"])
 @pytest.mark.parametrize("output_stride", [8, 16])
-def test_vgg_refuses_another_output_stride(output_stride: OutputStride) -> None:
-    refusal = f"vgg16 has no output stride of {output_stride}, only of 32"
+def test_vgg_refuses_another_output_stride(name: EncoderName, output_stride: OutputStride) -> None:
+    refusal = f"{name} has no output stride of {output_stride}, only of 32"
     with pytest.raises(ValueError, match=refusal), torch.device("meta"):
-        build_encoder("vgg16", output_stride=output_stride)
+        build_encoder(name, output_stride=output_stride)
 
 
 def test_vgg_with_group_norm_has_one_in_place_of_each_batch_norm() -> None:

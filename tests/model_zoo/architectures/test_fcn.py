@@ -12,7 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_zoo.architectures import build
-from model_zoo.architectures.fcn import CAFFE_CROPS, CAFFE_SKIP_CROPS, FCN, FCN8s, FCN16s, FCN32s, Fusion, Upsampling
+from model_zoo.architectures.fcn import (
+    CAFFE_CROPS,
+    CAFFE_SKIP_CROPS,
+    FCN,
+    VGG,
+    FCN8s,
+    FCN16s,
+    FCN32s,
+    FCNEncoder,
+    Fusion,
+    Upsampling,
+)
 from model_zoo.backbones import EncoderName
 from model_zoo.norms import Norm
 from model_zoo.spec import ModelSpec
@@ -50,9 +61,9 @@ def test_row_2_scores_are_as_coarse_as_the_name_says(network_class: type[FCN]) -
     assert scores.shape == (1, 3, 96 // network.stride, 160 // network.stride)
 
 
-@pytest.mark.parametrize("encoder", [*get_args(EncoderName), "narrow_vgg"])
+@pytest.mark.parametrize("encoder", get_args(FCNEncoder))
 @pytest.mark.parametrize("decoder", ["score", "wide"])
-def test_any_encoder_gives_scores_at_three_strides(encoder: EncoderName, decoder: Literal["score", "wide"]) -> None:
+def test_any_encoder_gives_scores_at_three_strides(encoder: FCNEncoder, decoder: Literal["score", "wide"]) -> None:
     with torch.device("meta"):
         network = FCN8s(5, encoder=encoder, decoder=decoder, head_width=128, head_kernel=1)
 
@@ -66,7 +77,7 @@ def test_any_encoder_gives_scores_at_three_strides(encoder: EncoderName, decoder
     ("encoder", "widths"),
     [("efficientnet_lite0", [112, 40, 5]), ("resnet18", [256, 128, 5]), ("narrow_vgg", [64, 48, 5])],
 )
-def test_a_wide_decoder_carries_what_the_encoder_has_to_add(encoder: EncoderName, widths: list[int]) -> None:
+def test_a_wide_decoder_carries_what_the_encoder_has_to_add(encoder: FCNEncoder, widths: list[int]) -> None:
     with torch.device("meta"):
         network = FCN8s(5, encoder=encoder, decoder="wide", head_width=128, head_kernel=1)
 
@@ -77,15 +88,22 @@ def test_a_wide_decoder_carries_what_the_encoder_has_to_add(encoder: EncoderName
     ("encoder", "norm", "padding", "message"),
     [
         ("resnet18", "batch", "same", "norm='batch' is made for encoder='vgg16', resnet18 has its own"),
-        ("vgg16_bn", "group", "same", "norm='group' is made for encoder='vgg16', vgg16_bn has its own"),
+        ("narrow_vgg", "group", "same", "norm='group' is made for encoder='vgg16', narrow_vgg has its own"),
         ("resnet18", "none", "caffe", "padding='caffe' is made for VGG-16, not for resnet18"),
     ],
 )
 def test_what_is_made_for_vgg_is_refused_for_others(
-    encoder: EncoderName, norm: Norm, padding: Literal["caffe", "same"], message: str
+    encoder: FCNEncoder, norm: Norm, padding: Literal["caffe", "same"], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message), torch.device("meta"):
         FCN8s(3, encoder=encoder, norm=norm, padding=padding)
+
+
+def test_every_encoder_has_one_name_here_and_vgg_16_takes_its_norm_besides() -> None:
+    assert {*get_args(FCNEncoder), *VGG.values()} == set(get_args(EncoderName))
+    assert set(get_args(FCNEncoder)) & set(VGG.values()) == {"vgg16"}
+    with pytest.raises(ValueError, match="fcn8s has encoder='vgg16_bn': Input should be 'vgg16', 'narrow_vgg'"):
+        build("fcn8s", 3, {"encoder": "vgg16_bn"})
 
 
 def test_the_names_of_tensors_do_not_depend_on_the_encoder_but_inside_it() -> None:
