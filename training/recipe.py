@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from model_zoo.card import Setting
 from model_zoo.spec import Argument, Frozen, InputRule, ModelSpec, Name, SizeRule
+from training.complaints import first_complaint
 from training.datasets import LabelSpace, Reference
 from training.errors import InvalidRecipe
 from training.losses import LOSSES
@@ -221,7 +222,7 @@ class Recipe(Frozen):
                 size=self.size,
             )
         except ValidationError as error:
-            raise InvalidRecipe(f"recipe {self.name}: {_first_complaint(error)}") from error
+            raise InvalidRecipe(f"recipe {self.name}: {first_complaint(error)}") from error
 
     def settings(self) -> dict[str, Setting]:
         """Give the choices that a checkpoint records, but those that its spec and card have anyway."""
@@ -261,7 +262,7 @@ def read_recipe(source: str, changes: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise InvalidRecipe(f"recipe {source}: {_first_complaint(error)}") from error
+        raise InvalidRecipe(f"recipe {source}: {first_complaint(error)}") from error
 
 
 def _read_toml(source: str) -> dict[str, Any]:
@@ -278,17 +279,3 @@ def _read_toml(source: str) -> dict[str, Any]:
 def _toml(value: object) -> str:
     """Write a value as JSON that is also TOML, which has no surrogates and takes no bare DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _first_complaint(error: ValidationError) -> str:
-    complaints = error.errors(include_url=False)
-    # an argument of no type has a complaint of each type; of an infinite one, the last alone says what is wrong
-    first = next((complaint for complaint in complaints if complaint["type"] == "finite_number"), complaints[0])
-    field = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"unknown field {field!r}"
-    if first["type"] == "missing":
-        return f"field {field!r} is missing"
-    if not field:
-        return first["msg"].removeprefix("Value error, ")
-    return f"{field} = {first['input']!r}: {first['msg']}"

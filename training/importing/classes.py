@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 from model_zoo.labels import IGNORE_INDEX, VOC_CLASSES, voc_palette
+from training.complaints import shown
 from training.datasets import LabelSpace
 from training.errors import InvalidImport
-from training.importing.files import shown
 from training.importing.plain import SpecFile
 from training.importing.texts import read_text
 

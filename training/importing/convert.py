@@ -16,13 +16,14 @@ from model_zoo.card import Card, CheckpointHeader, Dtype, InitialWeights, Traini
 from model_zoo.checkpoint import BadCheckpoint
 from model_zoo.labels import VOC_CLASSES
 from model_zoo.spec import ModelSpec, Name
+from training.complaints import first_complaint, shown
 from training.datasets import LabelSpace
 from training.environment import hide_homes
 from training.errors import InvalidImport
 from training.importing.classes import named_classes, voc_classes
-from training.importing.files import read_tensors, shown
+from training.importing.files import read_tensors
 from training.importing.foreign import Foreign
-from training.importing.plain import SpecFile, first_complaint, read_plain, read_spec
+from training.importing.plain import SpecFile, read_plain, read_spec
 from training.importing.smp import read_smp, weights_path
 from training.importing.torchvision import ORIGIN, read_torchvision
 from training.provenance import code_commit

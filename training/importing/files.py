@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._C import PyTorchFileReader  # what torch.load itself opens an archive with
 
 from model_zoo.backbones import DAMAGE
-from model_zoo.spec import SHOWN
+from training.complaints import shown
 from training.errors import InvalidImport
 from training.importing.pickles import MAX_BYTES, TooLarge, Unwanted, check_pickle
 
@@ -63,12 +63,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise InvalidImport(f"{path}: {shown(name)} is a {kind}, not a tensor with a name; {_INSTEAD}")
         _check_kind(path, name, value)
     return _without_prefixes({name: value for name, value in content.items() if name != EMA_COUNTER})
-
-
-def shown(word: object) -> str:
-    """Give a word of somebody else's file as it may stand in a line: short, and printable."""
-    text = str(word)[:SHOWN] if isinstance(word, str | int) else f"a {type(word).__name__}"
-    return (text if text.isprintable() else ascii(text)[1:-1])[:SHOWN]
 
 
 def _read(path: Path) -> object:

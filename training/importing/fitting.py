@@ -10,8 +10,9 @@ from torch import Tensor
 
 from model_zoo.architectures import build
 from model_zoo.spec import Argument
+from training.complaints import shown
 from training.errors import InvalidImport
-from training.importing.files import PREFIXES, shown
+from training.importing.files import PREFIXES
 
 COUNTER = "num_batches_tracked"
 """What batch norm counts; old files have none, and no network needs it to answer."""

@@ -10,8 +10,8 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from model_zoo.spec import Argument, ClassName, Color, Frozen, InputRule, Name, SizeRule
+from training.complaints import first_complaint, shown
 from training.errors import InvalidImport
-from training.importing.files import shown
 from training.importing.fitting import fitted, misfit, wanted_tensors
 from training.importing.foreign import Foreign
 from training.importing.texts import read_text
@@ -48,17 +48,7 @@ def read_spec(path: Path) -> SpecFile:
     try:
         return SpecFile.model_validate(values)
     except ValidationError as error:
-        raise InvalidImport(f"{path}: {first_complaint(error)}") from error
-
-
-def first_complaint(error: ValidationError) -> str:
-    """Say in a line which field cannot be what it is."""
-    first = error.errors(include_url=False)[0]
-    field = ".".join(shown(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"unknown field '{field}', known are {', '.join(SpecFile.model_fields)}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{field}: {message}" if field else message
+        raise InvalidImport(f"{path}: {first_complaint(error, known=SpecFile.model_fields)}") from error
 
 
 def read_plain(tensors: Mapping[str, Tensor], spec: SpecFile, *, num_classes: int) -> Foreign:

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from model_zoo.backbones import DEPTH
 from model_zoo.labels import IGNORE_INDEX
 from model_zoo.spec import Argument
+from training.complaints import first_complaint, shown
 from training.errors import InvalidImport
-from training.importing.files import shown
 from training.importing.smp_encoders import ENCODERS, SmpEncoder, find_encoder
+from training.importing.texts import read_text
 
-MAX_BYTES = 1 << 20
 BINARY_ACTIVATIONS = (None, "identity", "sigmoid")
 ACTIVATIONS = (None, "identity", "softmax", "softmax2d", "logsoftmax", "argmax2d")
 """What may come after the logits: all leave the largest the largest, and so the mask as it is."""
@@ -180,27 +180,17 @@ def read_config(path: Path) -> SmpConfig:
 
     Raises:
         InvalidImport: the file is missing, is no config of that package, or tells of a network that the zoo lacks.
+        OSError: it may not be read.
     """
     if not path.is_file():
         raise InvalidImport(f"{path}: there is no such file; save_pretrained writes one beside the weights")
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise InvalidImport(f"{path}: is longer than {MAX_BYTES} bytes, no config is")
+    text = read_text(path)
     try:
-        kind = _Kind.model_validate_json(content).model_class
+        kind = _Kind.model_validate_json(text).model_class
         if kind in CONFIGS:
-            return CONFIGS[kind].model_validate_json(content)
+            return CONFIGS[kind].model_validate_json(text)
     except ValidationError as error:
-        raise InvalidImport(f"{path}: {_first(error)}") from error
-    raise InvalidImport(f"{path}: _model_class={shown(kind)}: the zoo has no such network, only {', '.join(CONFIGS)}")
-
-
-def _first(error: ValidationError) -> str:
-    """Say in a line what is wrong first."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
-    where = ".".join(map(str, first["loc"]))
-    if not where or first["type"] == "missing":
-        return shown(f"{where} {message}".strip())
-    return f"{shown(where)}={shown(repr(first['input']))}: {message}"
+        raise InvalidImport(f"{path}: {first_complaint(error)}") from error
+    raise InvalidImport(
+        f"{path}: _model_class = {shown(repr(kind))}: the zoo has no such network, only {', '.join(CONFIGS)}"
+    )
