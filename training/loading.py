@@ -19,8 +19,8 @@ from training.datasets import Sample, SegmentationDataset
 from training.errors import InvalidRecipe, TrainingError, WorkerLost
 from training.losses.boundary_weights import boundary_weights
 from training.order import Order, visited_classes
+from training.paste import Paste
 from training.processes import ALONE, Processes
-from training.rare_classes import Paste
 from training.transforms import Augment, pad_to, random_key
 
 Key = tuple[int, int]

@@ -1,17 +1,17 @@
-"""Choose the samples of every epoch: each once, each dataset as often as its weight says, or in a sliding window."""
+"""Choose the samples of every epoch: each once, by weight of their dataset, by factor, or in a sliding window."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import torch
 from torch import Tensor
 
 from training.errors import InvalidRecipe
+from training.transforms import random_key
 
 Visit = tuple[int, int]
 """A pass through a dataset, counted from 1, and an index that counts through all datasets, one behind the other."""
@@ -42,7 +42,7 @@ class Mix:
 
     def epoch(self, number: int) -> list[Visit]:
         """Give the visits of an epoch, counted from 1, in their order."""
-        order = self._permutation(len(self), str(number))
+        order = self._permutation(len(self), number)
         if self._weights is None:
             return [(number, index) for index in order.tolist()]
         starts, ends = (shares(epoch * len(self), self._weights) for epoch in (number - 1, number))
@@ -57,13 +57,38 @@ class Mix:
         size = self._sizes[place]
         for done in range(start // size * size, end, size):
             lap = done // size + 1
-            order = self._permutation(size, f"{place}:{lap}") + self._offsets[place]
+            order = self._permutation(size, place, lap) + self._offsets[place]
             yield lap, order[max(start - done, 0) : end - done]
 
-    def _permutation(self, size: int, key: str) -> Tensor:
-        digest = hashlib.sha256(f"{self._seed}:{key}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-        return torch.randperm(size, generator=generator)
+    def _permutation(self, size: int, *what: int) -> Tensor:
+        return torch.randperm(size, generator=_generator(self._seed, *what))
+
+
+class RepeatedMix:
+    """Give the visits of every epoch, each sample in proportion to its factor; from seed and epoch alone.
+
+    An epoch is as long as if every sample were visited once. How often a sample is visited in an epoch is its share of
+    that, rounded up or down by chance (systematic sampling over a random order), so that over epochs it comes out.
+    """
+
+    def __init__(self, factors: Sequence[float], *, seed: int) -> None:
+        self._factors = torch.tensor(factors, dtype=torch.float64)
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """Count the visits of an epoch: as many as there are samples."""
+        return len(self._factors)
+
+    def epoch(self, number: int) -> list[Visit]:
+        """Give the visits of an epoch, counted from 1, in their order."""
+        generator = _generator(self._seed, "repeated", number)
+        order = torch.randperm(len(self), generator=generator)
+        ends = self._factors[order].cumsum(0)
+        marks = (torch.arange(len(self)) + torch.rand((), generator=generator, dtype=torch.float64)) / len(self)
+        visited = order[torch.searchsorted(ends / ends[-1], marks, right=True).clamp(max=len(self) - 1)]
+        shuffled = visited[torch.randperm(len(self), generator=generator)].tolist()
+        first = (number - 1) * len(self) + 1
+        return list(enumerate(shuffled, first))  # every visit of a run has its own number, and so its own random crop
 
 
 class SlidingWindow:
@@ -99,6 +124,36 @@ def shares(total: int, weights: Sequence[Fraction]) -> list[int]:
         given.append(math.floor(total * weight / rest + Fraction(1, 2)) if weight else 0)
         total -= given[-1]
     return given
+
+
+def repeat_factors(classes: Sequence[Collection[int] | None], share: float) -> list[float]:
+    """Say how often to visit each image, given the classes in each, so that rare ones are seen more often.
+
+    Where there is ``None`` in place of classes, the image is never visited: its factor is 0, and it does not count.
+
+    A class in less than ``share`` of the images, ``f``, has the factor ``sqrt(share / f)``, every other one 1; an image
+    has the largest of its classes (Gupta, Dollar, Girshick 2019, "LVIS", section 5, https://arxiv.org/abs/1908.03195).
+    """
+    counts: dict[int, int] = {}
+    visited = [present for present in classes if present is not None]
+    for label in chain.from_iterable(visited):
+        counts[label] = counts.get(label, 0) + 1
+    rates = {label: max(1.0, math.sqrt(share * len(visited) / number)) for label, number in counts.items()}
+    return [0.0 if present is None else max((rates[label] for label in present), default=1.0) for present in classes]
+
+
+def share_out(factors: Sequence[float], sizes: Sequence[int], weights: Sequence[float]) -> list[float]:
+    """Scale the factors of each dataset's samples so that their sum is the dataset's weight."""
+    scaled: list[float] = []
+    for size, weight in zip(sizes, weights, strict=True):
+        own = factors[len(scaled) : len(scaled) + size]
+        total = sum(own)
+        scaled += [weight * factor / total if weight else 0.0 for factor in own]
+    return scaled
+
+
+def _generator(seed: int, *what: int | str) -> torch.Generator:
+    return torch.Generator().manual_seed(random_key(seed, *what))
 
 
 def _check(sizes: Sequence[int], weights: Sequence[float]) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from training.mixing import Mix, SlidingWindow
-from training.rare_classes import RepeatedMix, repeat_factors
+from training.mixing import Mix, RepeatedMix, SlidingWindow, repeat_factors, share_out
 from training.recipe import Recipe
 
 Order = Mix | RepeatedMix | SlidingWindow
@@ -43,13 +42,3 @@ def visited_classes(
     every = weights or [1.0] * len(sizes)
     is_visited = [weight > 0 for size, weight in zip(sizes, every, strict=True) for _ in range(size)]
     return [found if visited else None for found, visited in zip(classes, is_visited, strict=True)]
-
-
-def share_out(factors: Sequence[float], sizes: Sequence[int], weights: Sequence[float]) -> list[float]:
-    """Scale the factors of each dataset's samples so that their sum is the dataset's weight."""
-    scaled: list[float] = []
-    for size, weight in zip(sizes, weights, strict=True):
-        own = factors[len(scaled) : len(scaled) + size]
-        total = sum(own)
-        scaled += [weight * factor / total if weight else 0.0 for factor in own]
-    return scaled

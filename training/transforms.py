@@ -115,9 +115,9 @@ class RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no stu
         return tv_tensors.wrap(resized[0], like=inpt)
 
 
-def random_key(seed: int, epoch: int, sample_id: str) -> int:
-    """Give the seed of all random numbers that one sample needs in one epoch."""
-    digest = hashlib.sha256(f"{seed}:{epoch}:{sample_id}".encode()).digest()
+def random_key(seed: int, *what: int | str) -> int:
+    """Give the seed of all random numbers for one purpose, such as one sample in one epoch, in a run of ``seed``."""
+    digest = hashlib.sha256(":".join(map(str, (seed, *what))).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate, chain
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from training.errors import InvalidRecipe
-from training.mixing import Mix, SlidingWindow, shares
+from training.mixing import Mix, RepeatedMix, SlidingWindow, repeat_factors, share_out, shares
 from training.recipe import read_recipe
 
 sizes_of = st.lists(st.integers(1, 12), min_size=1, max_size=4)
@@ -19,6 +20,7 @@ weight = st.one_of(st.integers(0, 9), st.floats(0, 1e6, allow_subnormal=False))
 mixes = sizes_of.flatmap(
     lambda sizes: st.tuples(st.just(sizes), st.lists(weight, min_size=len(sizes), max_size=len(sizes)).filter(any))
 )
+factors = st.lists(st.floats(1, 30), min_size=1, max_size=40)
 
 
 def run(sizes: Sequence[int], weights: Sequence[float] | None, *, epochs: int, seed: int = 0) -> list[tuple[int, int]]:
@@ -149,6 +151,79 @@ def test_a_dataset_without_samples_can_have_no_weight() -> None:
 
     with pytest.raises(InvalidRecipe, match=r"weight 1\.0 is of a dataset without samples"):
         Mix([3, 0], [1.0, 1.0], seed=0)
+
+
+@given(factors, st.integers(0, 5), st.integers(1, 4))
+def test_an_epoch_of_repeated_samples_visits_each_its_share_rounded_either_way(
+    given_factors: list[float], seed: int, number: int
+) -> None:
+    mix = RepeatedMix(given_factors, seed=seed)
+
+    visited = Counter(index for _, index in mix.epoch(number))
+
+    exact = np.array(given_factors) / sum(given_factors) * len(given_factors)
+    counts = np.array([visited[index] for index in range(len(given_factors))])
+    assert counts.sum() == len(mix) == len(given_factors)
+    assert (np.floor(exact - 1e-9) <= counts).all()
+    assert (counts <= np.ceil(exact + 1e-9)).all()
+
+
+def test_over_many_epochs_a_sample_is_visited_in_proportion_to_its_factor() -> None:
+    mix = RepeatedMix([1.0, 2.0, 4.5], seed=0)
+
+    counts = Counter(index for number in range(1, 2001) for _, index in mix.epoch(number))
+
+    assert [counts[index] / 6000 for index in range(3)] == pytest.approx([1 / 7.5, 2 / 7.5, 4.5 / 7.5], abs=0.01)
+
+
+def test_with_equal_factors_an_epoch_visits_every_sample_once() -> None:
+    assert sorted(index for _, index in RepeatedMix([1.7] * 50, seed=3).epoch(2)) == list(range(50))
+
+
+def test_no_two_visits_of_repeated_samples_have_the_same_random_crop() -> None:
+    mix = RepeatedMix([1.0, 9.0, 9.0], seed=0)
+
+    numbers = [visit for number in range(1, 30) for visit, _ in mix.epoch(number)]
+
+    assert len(set(numbers)) == len(numbers)
+    assert min(numbers) == 1
+
+
+def test_trap_19_the_order_of_repeated_samples_depends_on_seed_and_epoch_alone_and_differs_between_them() -> None:
+    mix = RepeatedMix([1.0] * 30, seed=1)
+    mix.epoch(1)
+
+    assert mix.epoch(2) == RepeatedMix([1.0] * 30, seed=1).epoch(2)
+    assert [index for _, index in mix.epoch(2)] != [index for _, index in mix.epoch(1)]
+    assert mix.epoch(1) != RepeatedMix([1.0] * 30, seed=2).epoch(1)
+
+
+def test_the_order_of_repeated_samples_is_what_it_was_for_earlier_runs() -> None:
+    visits = RepeatedMix([1.0, 2.0, 4.5, 1.0, 1.0], seed=3).epoch(7)
+
+    assert visits == [(31, 2), (32, 2), (33, 1), (34, 0), (35, 4)]
+
+
+def test_an_image_is_repeated_for_the_rarest_of_its_classes() -> None:
+    classes = [{0}, {0, 1}, {0, 1}, {0, 1, 2}]  # 1 is in three quarters, 2 in one
+
+    found = repeat_factors(classes, share=1.0)
+
+    assert found == pytest.approx([1.0, (4 / 3) ** 0.5, (4 / 3) ** 0.5, 2.0])
+
+
+def test_a_class_that_is_no_rarer_than_the_share_is_not_repeated_and_neither_is_an_image_without_labels() -> None:
+    assert repeat_factors([{0}, {0, 1}, set()], share=1 / 3) == [1.0, 1.0, 1.0]
+
+
+def test_samples_that_are_never_visited_count_for_nothing() -> None:
+    assert repeat_factors([{0}, {0, 1}, None, None], share=1.0) == pytest.approx([1.0, 2**0.5, 0.0, 0.0])
+
+
+def test_the_factors_of_a_dataset_add_up_to_its_weight() -> None:
+    scaled = share_out([1.0, 3.0, 5.0], [2, 1], [0.5, 2.0])
+
+    assert scaled == pytest.approx([0.125, 0.375, 2.0])
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 3))

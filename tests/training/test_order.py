@@ -2,9 +2,8 @@ from collections import Counter
 
 import pytest
 
-from training.mixing import Mix, SlidingWindow
-from training.order import Order, sample_order, share_out, visited_classes
-from training.rare_classes import RepeatedMix
+from training.mixing import Mix, RepeatedMix, SlidingWindow
+from training.order import Order, sample_order, visited_classes
 from training.recipe import read_recipe
 
 SIZES = [60, 20]
@@ -63,9 +62,3 @@ def test_the_classes_of_samples_without_weight_are_left_out() -> None:
 
     assert visited_classes([one, two, three], [1, 2], [0.0, 2.0]) == [None, two, three]
     assert visited_classes([one, two, three], [1, 2], []) == [one, two, three]
-
-
-def test_the_factors_of_a_dataset_add_up_to_its_weight() -> None:
-    scaled = share_out([1.0, 3.0, 5.0], [2, 1], [0.5, 2.0])
-
-    assert scaled == pytest.approx([0.125, 0.375, 2.0])

@@ -1,84 +1,18 @@
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from model_zoo.labels import IGNORE_INDEX
 from model_zoo.spec import InputRule, SizeRule
 from training.datasets.shapes import Shapes
 from training.loading import StepBatches, TrainingBatch, TrainingSamples, training_batches
-from training.rare_classes import BORDER, Paste, RepeatedMix, object_mask, repeat_factors
+from training.mixing import RepeatedMix, repeat_factors
+from training.paste import BORDER, Paste, object_mask
 from training.transforms import Augment, Augmentation
-
-factors = st.lists(st.floats(1, 30), min_size=1, max_size=40)
-
-
-@given(factors, st.integers(0, 5), st.integers(1, 4))
-def test_an_epoch_is_as_long_as_the_samples_and_visits_each_its_share_rounded_either_way(
-    given_factors: list[float], seed: int, number: int
-) -> None:
-    mix = RepeatedMix(given_factors, seed=seed)
-
-    visited = Counter(index for _, index in mix.epoch(number))
-
-    shares = np.array(given_factors) / sum(given_factors) * len(given_factors)
-    counts = np.array([visited[index] for index in range(len(given_factors))])
-    assert counts.sum() == len(mix) == len(given_factors)
-    assert (np.floor(shares - 1e-9) <= counts).all()
-    assert (counts <= np.ceil(shares + 1e-9)).all()
-
-
-def test_over_many_epochs_a_sample_is_visited_in_proportion_to_its_factor() -> None:
-    mix = RepeatedMix([1.0, 2.0, 4.5], seed=0)
-
-    counts = Counter(index for number in range(1, 2001) for _, index in mix.epoch(number))
-
-    assert [counts[index] / 6000 for index in range(3)] == pytest.approx([1 / 7.5, 2 / 7.5, 4.5 / 7.5], abs=0.01)
-
-
-def test_with_equal_factors_an_epoch_visits_every_sample_once() -> None:
-    assert sorted(index for _, index in RepeatedMix([1.7] * 50, seed=3).epoch(2)) == list(range(50))
-
-
-def test_no_two_visits_of_a_run_have_the_same_number_so_that_none_gets_the_same_crop() -> None:
-    mix = RepeatedMix([1.0, 9.0, 9.0], seed=0)
-
-    numbers = [visit for number in range(1, 30) for visit, _ in mix.epoch(number)]
-
-    assert len(set(numbers)) == len(numbers)
-    assert min(numbers) == 1
-
-
-def test_trap_19_the_order_depends_on_seed_and_epoch_alone_and_differs_between_them() -> None:
-    mix = RepeatedMix([1.0] * 30, seed=1)
-    mix.epoch(1)
-
-    assert mix.epoch(2) == RepeatedMix([1.0] * 30, seed=1).epoch(2)
-    assert [index for _, index in mix.epoch(2)] != [index for _, index in mix.epoch(1)]
-    assert mix.epoch(1) != RepeatedMix([1.0] * 30, seed=2).epoch(1)
-
-
-def test_an_image_is_repeated_for_the_rarest_of_its_classes() -> None:
-    classes = [{0}, {0, 1}, {0, 1}, {0, 1, 2}]  # 1 is in three quarters, 2 in one
-
-    found = repeat_factors(classes, share=1.0)
-
-    assert found == pytest.approx([1.0, (4 / 3) ** 0.5, (4 / 3) ** 0.5, 2.0])
-
-
-def test_a_class_that_is_no_rarer_than_the_share_is_not_repeated_and_neither_is_an_image_without_labels() -> None:
-    assert repeat_factors([{0}, {0, 1}, set()], share=1 / 3) == [1.0, 1.0, 1.0]
-
-
-def test_samples_that_are_never_visited_count_for_nothing() -> None:
-    assert repeat_factors([{0}, {0, 1}, None, None], share=1.0) == pytest.approx([1.0, 2**0.5, 0.0, 0.0])
 
 
 def target_of(label: int, *, side: int = 32) -> Tensor:
