@@ -39,8 +39,18 @@ class InitialWeights(Frozen):
     licence: str = "unknown"
 
 
+class Averaged(Frozen):
+    """Name a checkpoint that is a part of a mean."""
+
+    name: str
+    sha256: Sha256
+
+
 class Training(Frozen):
-    """Say how the weights were made; ``recipe`` is the resolved configuration of the run."""
+    """Say how the weights were made; ``recipe`` is the resolved configuration of the run.
+
+    Weights that are the mean of several checkpoints name them in ``averaged``; the rest is what their runs share.
+    """
 
     datasets: tuple[DatasetRecord, ...] = ()
     recipe: Mapping[str, Setting] = Field(default_factory=dict)
@@ -48,6 +58,7 @@ class Training(Frozen):
     commit: str | None = None
     command: str | None = None
     initial_weights: InitialWeights | None = None
+    averaged: tuple[Averaged, ...] = ()
 
 
 class Metric(Frozen):

@@ -78,6 +78,8 @@ def describe(inspection: Inspection) -> Iterator[str]:
         yield f"trained on    {dataset.name} {dataset.split}, {dataset.num_images} images ({dataset.licence})"
     if training.initial_weights is not None:
         yield f"started from  {training.initial_weights.name} ({training.initial_weights.licence})"
+    for part in training.averaged:
+        yield f"mean of       {part.name} (sha256 {part.sha256[:12]})"
     for metric in header.metrics:
         where = f"{metric.dataset}, {metric.num_images} images, {metric.resolution}"
         yield f"metric        {metric.name} {metric.value:.4f} ({where})"

@@ -18,6 +18,7 @@ from model_zoo import checkpoint
 from model_zoo.atomic import write_atomically
 from model_zoo.checkpoint import BadCheckpoint
 from training.allocator import keep_freed_memory
+from training.averaging import Exam, average_checkpoints
 from training.contact_sheet import draw_contact_sheet
 from training.datasets import Reference, open_dataset
 from training.downloads import DOWNLOADS, download
@@ -35,6 +36,7 @@ from training.recipe import Recipe, read_recipe
 from training.report import write_report
 from training.run_folder import CARD
 from training.survey import shared_images, survey, survey_lines
+from training.telling import tell
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -52,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _fit(options, words)
             case "evaluate":
                 _evaluate(options)
+            case "average":
+                _average(options, words)
             case "report":
                 _report(options)
             case "export":
@@ -115,6 +119,20 @@ def _crf(options: argparse.Namespace) -> Crf | None:
     values = {field.name: getattr(options, f"crf_{field.name}") for field in fields(Crf)}
     given = {name: value for name, value in values.items() if value is not None}
     return Crf(**given) if options.crf or given else None
+
+
+def _average(options: argparse.Namespace, words: Sequence[str]) -> None:
+    exam = None
+    if options.data:
+        dataset = open_dataset(options.data)
+        reference = Reference.parse(options.data)
+        exam = Exam(dataset, options.data_name or f"{reference.name} {reference.split}")
+    command = shlex.join(["segtrain", *words])
+    header = average_checkpoints(
+        options.checkpoints, options.out, exam=exam, command=command, overwrite=options.overwrite
+    )
+    scores = [f"{metric.name} {metric.value:.4f}" for metric in header.metrics[:2]]
+    tell([f"{options.out}: {', '.join(scores) or 'not scored'}"], of=options.out)
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -182,6 +200,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     views.add_argument("--crf", action="store_true", help="refined to the edges of the image by a dense CRF")
     _add_crf_options(views)
+    average_parser = commands.add_parser("average", help="average the weights of runs that began with the same ones")
+    average_parser.add_argument("checkpoints", type=Path, nargs="+", help="2 or more checkpoint files of one spec")
+    average_parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="checkpoint to write")
+    average_parser.add_argument("--data", metavar="REFERENCE", help="dataset to score it on, as READER:LIST:PATH")
+    average_parser.add_argument("--data-name", metavar="NAME", help="what the card calls it, if not its folder")
+    average_parser.add_argument("--overwrite", action="store_true", help="replace the checkpoint that is there")
     report_parser = commands.add_parser("report", help="show what a run has found, in report.html and card.md")
     report_parser.add_argument("run", type=Path, help="folder of a finished run")
     add_export_options(commands.add_parser("export", help="write a checkpoint as an ONNX file"))
