@@ -278,7 +278,7 @@ def _ablation(name: str, base: str, rows: Mapping[str, tuple[str, Changes]], ste
     )
 
 
-STAGE1 = _ablation("stage1", "default-stage1.toml", STAGE1_ROWS, 500, crop=224)
+STAGE1 = _ablation("stage1", "default-stage1.toml", STAGE1_ROWS, 416, crop=224)
 STAGE2 = _ablation("stage2", "default-stage2.toml", STAGE2_ROWS, 416, crop=288)
 
 SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (SHAPES, SMALL, VOC, STAGE1, STAGE2)}
