@@ -40,10 +40,12 @@ class InitialWeights(Frozen):
 
 
 class Averaged(Frozen):
-    """Name a checkpoint that is a part of a mean."""
+    """Name a checkpoint that is a part of a mean, and how its run was made."""
 
     name: str
     sha256: Sha256
+    commit: str | None = None
+    command: str | None = None
 
 
 class Training(Frozen):

@@ -13,7 +13,7 @@ import model_zoo
 
 PREFIX = "SEGSERVE_"
 SHIPPED_CHECKPOINTS = Path(model_zoo.__file__).parent / "checkpoints"
-SHIPPED_DEFAULT = "deeplabv3plus-lite0-voc"
+SHIPPED_DEFAULT = "deeplabv3plus-lite2-voc"
 """The model among them that answers where neither a request nor the settings name one."""
 
 MOST_PIXELS = 89_478_485

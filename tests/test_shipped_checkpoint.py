@@ -98,8 +98,9 @@ def test_the_card_names_every_dataset_that_was_trained_on(file: Path) -> None:
 
     assert training.datasets
     assert all(re.search(rf"\b{dataset.name}\b.*\b{dataset.num_images}\b", card) for dataset in training.datasets)
-    assert training.commit is not None
-    assert training.commit in card
+    commits = [training.commit] if training.commit else [part.commit for part in training.averaged]
+    assert commits
+    assert all(commit and commit in card for commit in commits)
 
 
 @pytest.mark.parametrize(("name", "label"), [("cat", "cat"), ("astronaut", "person")])

@@ -61,7 +61,7 @@ def average_checkpoints(
         spec=first.spec,
         training=_in_common(records).model_copy(
             update={
-                "averaged": tuple(Averaged(name=_name(source), sha256=_sha256(source)) for source in sources),
+                "averaged": tuple(_part(*one) for one in zip(sources, records, strict=True)),
                 "command": hide_homes(command) if command else None,
             }
         ),
@@ -115,11 +115,8 @@ def _in_common(records: Sequence[Training]) -> Training:
     return Training(datasets=tuple(datasets), recipe=recipe, **shared)
 
 
-def _name(source: Path) -> str:
+def _part(source: Path, record: Training) -> Averaged:
     path = source.absolute()
-    return f"{path.parent.name}/{path.name}"
-
-
-def _sha256(source: Path) -> str:
     with source.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Averaged(name=f"{path.parent.name}/{path.name}", sha256=digest, commit=record.commit, command=record.command)

@@ -257,9 +257,8 @@ STAGE2_ROWS: Mapping[str, tuple[str, Changes]] = {
     "norms-learn": ("batch norms that go on learning", {"freeze_norms": False}),
     "all-stages": ("the first three maps learn, too", {"frozen_stages": 0}),
     "by-size": ("datasets drawn from by their sizes", {"train_weights": ()}),
-    "repeated": ("images of rare classes repeated, as in the first stage", {"rare_share": 0.2}),
-    "no-paste": ("nothing pasted", {"paste": 0.0}),
-    "no-grey-or-blur": ("neither grey images nor blurred ones", {"grey": 0.0, "blur": 0.0}),
+    "repeat-and-paste": ("rare classes repeated and pasted, as in the first stage", {"rare_share": 0.2, "paste": 0.5}),
+    "colour": ("stronger jitter, grey images and blurred ones", {"jitter": 0.5, "grey": 0.1, "blur": 0.15}),
     "larger": ("crops of 352 pixels in place of 288", {"crop": 352}),
 }
 SHORT: Changes = {"lr_floor": 0.0, "ema_decay": 0.98, "report": False, "check": False}

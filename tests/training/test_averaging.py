@@ -57,6 +57,7 @@ def test_a_mean_names_its_parts_and_tells_what_their_runs_share(parts: list[Path
         f"run-{number}/checkpoint-last.safetensors" for number in (0, 1, 2)
     ]
     assert [part.sha256 for part in training.averaged] == [hashlib.sha256(p.read_bytes()).hexdigest() for p in parts]
+    assert {(part.commit, part.command) for part in training.averaged} == {(one.commit, one.command)}
     assert training.datasets == one.datasets
     assert training.seed is None
     assert training.recipe == {name: value for name, value in one.recipe.items() if name != "seed"}
