@@ -14,7 +14,8 @@ from tqdm import tqdm  # type: ignore[import-untyped]  # tqdm has no stubs
 from model_zoo import checkpoint
 from model_zoo.architectures import build
 from model_zoo.architectures.fcn import FCN
-from model_zoo.backbones import Encoder, load_encoder_weights
+from model_zoo.backbones import Encoder
+from model_zoo.pretrained import load_encoder_weights
 from model_zoo.spec import ModelSpec
 from training.depthwise import keep_depthwise_float32, undilate_depthwise
 from training.errors import InvalidRecipe

@@ -21,7 +21,8 @@ from training.losses.boundary_weights import boundary_weights
 from training.order import Order, visited_classes
 from training.paste import Paste
 from training.processes import ALONE, Processes
-from training.transforms import Augment, pad_to, random_key
+from training.random_key import random_key
+from training.transforms import Augment, pad_to
 
 Key = tuple[int, int]
 """How often the dataset has been gone through, this time included, and an index into the training samples."""

@@ -38,12 +38,13 @@ from training.losses import LOSSES, Counts, count, sample_pixels, segmentation_l
 from training.order import sample_order
 from training.processes import ALONE, Processes
 from training.provenance import training_record
+from training.random_key import random_key
 from training.recipe import Recipe
 from training.report import write_report
 from training.run_folder import BEST, CARD, LAST, REPORT, check_space, opened
 from training.schedule import learning_rate_factor, make_optimizer, set_learning_rates
 from training.state import FOLDER, Learner, Progress, bytes_needed, has_state, load_state, save_state
-from training.transforms import Augment, random_key
+from training.transforms import Augment
 
 
 @dataclass(frozen=True, slots=True)

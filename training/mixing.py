@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from training.errors import InvalidRecipe
-from training.transforms import random_key
+from training.random_key import random_key
 
 Visit = tuple[int, int]
 """A pass through a dataset, counted from 1, and an index that counts through all datasets, one behind the other."""

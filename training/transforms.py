@@ -5,7 +5,6 @@ Letters: C channels, H and W height and width, S side of the crop.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from model_zoo.preprocess import mean_color, network_size
 from model_zoo.spec import InputRule, SizeRule
 from training.datasets import Sample
 from training.distortions import RandomBlur, RandomCrop, RandomElastic, RandomJPEG, RandomMotionBlur, RandomShift
+from training.random_key import random_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +113,6 @@ class RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no stu
         exact = v2.InterpolationMode.NEAREST_EXACT
         resized = vision.resize_image(inpt.as_subclass(Tensor)[None], params["size"], interpolation=exact)
         return tv_tensors.wrap(resized[0], like=inpt)
-
-
-def random_key(seed: int, *what: int | str) -> int:
-    """Give the seed of all random numbers for one purpose, such as one sample in one epoch, in a run of ``seed``."""
-    digest = hashlib.sha256(":".join(map(str, (seed, *what))).encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def pad_to(image: Tensor, target: Tensor, height: int, width: int, color: Sequence[int]) -> tuple[Tensor, Tensor]:

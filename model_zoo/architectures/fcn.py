@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from model_zoo.architectures.layers import Rate, he_initialised, mirror_pad
-from model_zoo.backbones import EncoderName, build_encoder, read_weights
+from model_zoo.backbones import EncoderName, build_encoder
 from model_zoo.norms import Norm
+from model_zoo.pretrained import read_weights
 from model_zoo.spec import Prediction
 
 FCNEncoder = Literal[

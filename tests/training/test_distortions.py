@@ -17,7 +17,8 @@ from training.datasets import Sample
 from training.datasets.shapes import Shapes
 from training.distortions import CROP_DRAWS, RandomCrop, RandomElastic, RandomJPEG, RandomMotionBlur, RandomShift
 from training.evaluation.boundaries import near_boundary
-from training.transforms import Augment, Augmentation, RandomScale, random_key
+from training.random_key import random_key
+from training.transforms import Augment, Augmentation, RandomScale
 
 STILL = Augmentation(crop=96, scale_min=1.0, scale_max=1.0, flip=0.0, jitter=0.0)
 BENDS = ("flip_vertical", "rotate", "shift", "elastic")

@@ -26,6 +26,7 @@ from pycocotools import mask as rle
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from model_zoo.labels import COCO_CATEGORIES, COCO_CLASSES, COCO_CONTIGUOUS, COCO_TO_VOC, IGNORE_INDEX, voc_palette
+from training.complaints import first_complaint
 from training.datasets.files import check_folder, first_repeated, read_image
 from training.datasets.pairs import checked_sample
 from training.datasets.sample import LabelSpace, Sample, Target
@@ -211,16 +212,10 @@ def read_images(content: Mapping[str, Any], path: Path) -> list[CocoImage]:
     try:
         images = TypeAdapter(list[CocoImage]).validate_python(content["images"])
     except ValidationError as error:
-        raise InvalidDataset(f"{path}: images.{first_complaint(error)}") from error
+        raise InvalidDataset(f"{path}: images: {first_complaint(error)}") from error
     if not images:
         raise InvalidDataset(f"{path} names no image")
     return images
-
-
-def first_complaint(error: ValidationError) -> str:
-    """Say where the first thing lies that is not as it must be, and why."""
-    first = error.errors(include_url=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def check_ids_and_files(ids: Iterable[str], paths: Iterable[Path]) -> None:
@@ -241,7 +236,7 @@ def _by_image(content: Mapping[str, Any], class_of: Mapping[int, int], path: Pat
     try:
         places = TypeAdapter(list[Place]).validate_python(content["annotations"])
     except ValidationError as error:
-        raise InvalidDataset(f"{path}: annotations.{first_complaint(error)}") from error
+        raise InvalidDataset(f"{path}: annotations: {first_complaint(error)}") from error
     instances: defaultdict[int, list[Any]] = defaultdict(list)
     for place, annotation in zip(places, content["annotations"], strict=True):
         if place.category_id not in COCO_CATEGORIES:

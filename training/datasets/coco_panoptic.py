@@ -17,7 +17,8 @@ import numpy as np
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from model_zoo.labels import COCO_PANOPTIC_CLASSES, COCO_PANOPTIC_CONTIGUOUS, IGNORE_INDEX, voc_palette
-from training.datasets.coco import coco_list, first_complaint, read_annotations, read_images, read_rules
+from training.complaints import first_complaint
+from training.datasets.coco import coco_list, read_annotations, read_images, read_rules
 from training.datasets.files import check_folder, read_pixels
 from training.datasets.pairs import ImagePairs, Pair
 from training.datasets.sample import LabelSpace, Target
@@ -77,7 +78,7 @@ def _annotations(entries: object, path: Path) -> list[Annotation]:
     try:
         return TypeAdapter(list[Annotation]).validate_python(entries)
     except ValidationError as error:
-        raise InvalidDataset(f"{path}: annotations.{first_complaint(error)}") from error
+        raise InvalidDataset(f"{path}: annotations: {first_complaint(error)}") from error
 
 
 def _classes(annotation: Annotation, path: Path, *, crowd: str) -> Mapping[int, int]:

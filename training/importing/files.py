@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch._C import PyTorchFileReader  # what torch.load itself opens an archive with
 
-from model_zoo.backbones import DAMAGE
+from model_zoo.pretrained import DAMAGE
 from training.complaints import shown
 from training.errors import InvalidImport
 from training.importing.pickles import MAX_BYTES, TooLarge, Unwanted, check_pickle

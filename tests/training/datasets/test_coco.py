@@ -147,11 +147,11 @@ def test_a_bad_annotation_is_named(tmp_path: Path, change: Mapping[str, Any], co
         ("{", "is not JSON"),
         ("[]", "has no lists of images and annotations"),
         ('{"images": [], "annotations": []}', "names no image"),
-        ('{"images": [{"id": 1}], "annotations": []}', r"images\.0\.file_name"),
+        ('{"images": [{"id": 1}], "annotations": []}', r"images: field '0\.file_name' is missing"),
         ('{"images": [{"id": 1, "file_name": "x.jpg", "height": 1, "width": 1}], "annotations": []}', "missing"),
         (
             '{"images": [{"id": 1, "file_name": "x.jpg", "height": 1, "width": 1}], "annotations": [7]}',
-            r"annotations\.0",
+            r"annotations: 0 = 7: ",
         ),
     ],
 )

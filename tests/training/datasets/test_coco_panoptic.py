@@ -53,7 +53,7 @@ def test_trap_8_a_crowd_may_be_a_class(tmp_path: Path) -> None:
     [
         ({"segments_info": []}, r"0001\.png has segment 2, which the annotations do not name"),
         ({"segments_info": [{"id": 2, "category_id": 12}]}, "segment 2 has category 12, unknown to COCO"),
-        ({"segments_info": 5}, r"annotations\.0\.segments_info"),
+        ({"segments_info": 5}, r"annotations: 0\.segments_info = 5: "),
         ({"image_id": 9}, "an annotation is of image 9"),
         ({"file_name": "0002.png"}, r"0002\.png is missing"),
         ({"mode": "L"}, r"0001\.png has mode L"),
