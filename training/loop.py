@@ -42,7 +42,7 @@ from training.random_key import random_key
 from training.recipe import Recipe
 from training.report import write_report
 from training.run_folder import BEST, CARD, LAST, REPORT, check_space, opened
-from training.schedule import learning_rate_factor, make_optimizer, set_learning_rates
+from training.schedule import averaging_decay, learning_rate_factor, make_optimizer, set_learning_rates
 from training.state import FOLDER, Learner, Progress, bytes_needed, has_state, load_state, save_state
 from training.transforms import Augment
 
@@ -117,7 +117,7 @@ def fit(
                 journal.tell(f"warning: no gradient has reached {layer} yet, it does not learn")
             learner.optimizer.step()
             if average is not None:
-                update_average(average, network, decay=recipe.ema_decay)
+                update_average(average, network, decay=averaging_decay(step, recipe))
             journal.step_done(loss=loss, gradient=gradient, num_images=len(batch.ids) * processes.count)
 
             is_due = progress.step % recipe.save_every == 0

@@ -129,7 +129,9 @@ class Recipe(Frozen):
     power: Positive = Field(default=0.9, description="exponent of a poly schedule")
     lr_floor: Share = Field(default=0.0, description="share of the rate that is left at the end")
     warmup_steps: int = Field(default=0, ge=0, description="steps in which the rate rises")
-    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="average the weights over steps; 0 is off")
+    ema_decay: float = Field(
+        default=0.0, ge=0, lt=1, description="average the weights over steps, over fewer at first; 0 is off"
+    )
 
     epochs: Count | None = Field(default=None, description="how many epochs, each of as many visits as images")
     steps: Count | None = Field(default=None, description="how many steps to learn for, instead of epochs")

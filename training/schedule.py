@@ -58,6 +58,15 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
 
 
+def averaging_decay(step: int, recipe: Recipe) -> float:
+    """Give the decay of the averaged weights at a step, counted from 0: less at first, or random weights would linger.
+
+    As TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``: about the last ninth of the steps counts, until
+    the recipe's decay is reached.
+    """
+    return min(recipe.ema_decay, (1 + step) / (10 + step))
+
+
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set every group's rate to its initial one times ``factor``."""
     for group in optimizer.param_groups:

@@ -3,7 +3,13 @@ import torch
 from torch import nn
 
 from training.recipe import Recipe, read_recipe
-from training.schedule import learning_rate_factor, make_optimizer, parameter_groups, set_learning_rates
+from training.schedule import (
+    averaging_decay,
+    learning_rate_factor,
+    make_optimizer,
+    parameter_groups,
+    set_learning_rates,
+)
 
 
 class Net(nn.Module):
@@ -159,3 +165,13 @@ def test_everything_but_upsampling_decays_where_the_recipe_says_so() -> None:
 )
 def test_the_optimizer_is_the_one_that_is_named(name: str, kind: type[torch.optim.Optimizer]) -> None:
     assert type(make_optimizer(Net(), quick(optimizer=name))) is kind
+
+
+def test_the_average_soon_forgets_the_weights_that_a_run_began_with() -> None:
+    recipe = quick(ema_decay=0.9)
+
+    decays = [averaging_decay(step, recipe) for step in range(200)]
+
+    assert decays[:2] == [1 / 10, 2 / 11]
+    assert decays == sorted(decays)
+    assert decays[-1] == 0.9
