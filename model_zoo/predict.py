@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from model_zoo.preprocess import NetworkInput, normalise
+from model_zoo.preprocess import NetworkInput, mirrored, normalise
+from model_zoo.segmentation import PLAIN, Segmentation, Wanted
 from model_zoo.spec import ModelSpec
 from model_zoo.upsample import upsample_argmax
 
 
-@dataclass(frozen=True, slots=True)
-class Segmentation:
-    """Hold the mask of one image, on the CPU.
-
-    ``mask`` is uint8 ``[H, W]``. ``probability_sums`` is float64 ``[C]``: the sum over each class's pixels of the
-    softmax probability of that class, all zero when it was not asked for.
-    """
-
-    mask: Tensor
-    probability_sums: Tensor
-
-
 @torch.inference_mode()
 def predict(
-    network: nn.Module, inputs: Sequence[NetworkInput], spec: ModelSpec, *, probabilities: bool = False
+    network: nn.Module, inputs: Sequence[NetworkInput], spec: ModelSpec, *, wanted: Sequence[Wanted] = ()
 ) -> list[Segmentation]:
     """Segment images whose ``pixels`` all have one shape, on the device that the network is on.
 
@@ -35,10 +23,20 @@ def predict(
         network: in eval mode; maps ``[B, C, h, w]`` float32 to a ``Prediction``.
         inputs: one or more images as ``network_input`` gives them.
         spec: the spec that the network was built from.
-        probabilities: whether the segmentations shall hold ``probability_sums``.
+        wanted: what is wanted of each image, in their order; the masks alone if nothing is said.
+
+    Returns:
+        One segmentation an image, in their order, on the CPU.
     """
-    logits = forward(network, inputs, spec)
-    return [_segmentation(one, item, probabilities) for one, item in zip(logits, inputs, strict=True)]
+    wishes = wanted or [PLAIN] * len(inputs)
+    views = list(forward(network, inputs, spec))
+    turned = [index for index, wish in enumerate(wishes) if wish.flip]
+    if turned:
+        others = forward(network, [mirrored(inputs[index]) for index in turned], spec)
+        for index, other in zip(turned, others, strict=True):
+            width = inputs[index].content[1]
+            views[index] = mean_of_views([views[index][..., :width], other[..., :width].flip(-1)])
+    return [_segmentation(*one) for one in zip(views, inputs, wishes, strict=True)]
 
 
 @torch.inference_mode()
@@ -55,7 +53,14 @@ def network_batch(network: nn.Module, inputs: Sequence[NetworkInput], spec: Mode
     return normalise(images, spec.input).contiguous(memory_format=torch.channels_last)
 
 
-def _segmentation(logits: Tensor, item: NetworkInput, probabilities: bool) -> Segmentation:
+def mean_of_views(views: Sequence[Tensor]) -> Tensor:
+    """Give the log of the mean probability of several views, each logits ``[C, h, w]``; a single one as it is."""
+    if len(views) == 1:
+        return views[0]
+    mean = torch.stack([logits.softmax(0) for logits in views]).mean(0)
+    return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
+
+
+def _segmentation(logits: Tensor, item: NetworkInput, wanted: Wanted) -> Segmentation:
     height, width = item.content
-    mask, sums = upsample_argmax(logits[:, :height, :width], item.size, probabilities=probabilities)
-    return Segmentation(mask.cpu(), sums.cpu())
+    return upsample_argmax(logits[:, :height, :width], item.size, wanted).cpu()

@@ -6,7 +6,7 @@ Letters: C channels, H and W size of the upright image, h and w size of the netw
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -87,6 +87,14 @@ def sized_input(image: Image.Image, content: tuple[int, int], spec: ModelSpec) -
     canvas[:] = mean_color(spec.input)
     canvas[: content[0], : content[1]] = pixels
     return NetworkInput(torch.from_numpy(canvas).permute(2, 0, 1), content, size)
+
+
+def mirrored(item: NetworkInput) -> NetworkInput:
+    """Give the same image, left and right changed; its padding stays where it is."""
+    pixels = item.pixels.clone()
+    width = item.content[1]
+    pixels[..., :width] = item.pixels[..., :width].flip(-1)
+    return replace(item, pixels=pixels)
 
 
 def mean_color(rule: InputRule) -> tuple[int, ...]:

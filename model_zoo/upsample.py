@@ -13,33 +13,44 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from model_zoo.labels import IGNORE_INDEX
+from model_zoo.segmentation import PLAIN, Segmentation, Wanted
+
 _BAND_VALUES = 1 << 22
 """The most logits that one band may hold: 16 MiB in float32."""
 
 
-def upsample_argmax(logits: Tensor, size: tuple[int, int], *, probabilities: bool = False) -> tuple[Tensor, Tensor]:
-    """Give the mask of one image and, if asked, how sure the network is of each class in it.
+def upsample_argmax(logits: Tensor, size: tuple[int, int], wanted: Wanted = PLAIN) -> Segmentation:
+    """Give the mask of one image and what else is wanted of it.
 
-    The same as ``F.interpolate(logits, size, mode="bilinear", align_corners=False)`` followed by ``argmax``.
+    The same as ``F.interpolate(logits, size, mode="bilinear", align_corners=False)`` followed by ``argmax``. All but
+    the plain mask costs a softmax per pixel.
 
     Args:
         logits: float ``[C, h, w]``.
         size: ``(H, W)`` of the mask.
-        probabilities: whether to compute the second result, which costs a softmax per pixel.
+        wanted: what is to be found; whether the logits are those of a mirrored image, too, is not seen here.
 
     Returns:
-        The mask, uint8 ``[H, W]``, and float64 ``[C]``: the sum over a class's pixels of its softmax probability
-        (all zero when not asked for), both on the device of the logits.
+        The segmentation, on the device of the logits.
     """
-    mask = torch.empty(size, dtype=torch.uint8, device=logits.device)
-    sums = torch.zeros(len(logits), dtype=torch.float64, device=logits.device)
+    found = _empty(logits, size, wanted)
     for rows, band in _bands(logits, size):
-        best, label = band.max(dim=2)
-        mask[rows] = label
-        if probabilities:
-            certainty = torch.exp(best - band.logsumexp(dim=2)).double()
-            sums.scatter_add_(0, label.flatten(), certainty.flatten())
-    return mask, sums
+        best, label = band.max(dim=2)  # [R, W] each
+        if wanted.is_plain:
+            found.mask[rows] = label
+            continue
+        total = band.logsumexp(dim=2)  # [R, W]
+        certainty = torch.exp(best - total)
+        is_sure = certainty >= wanted.threshold
+        found.mask[rows] = torch.where(is_sure, label, IGNORE_INDEX)
+        if wanted.sums:
+            found.probability_sums.scatter_add_(0, label.flatten(), (certainty * is_sure).flatten().double())
+        if found.confidence is not None:
+            found.confidence[rows] = certainty.mul(255).round_()
+        if found.probabilities is not None:
+            found.probabilities[:, rows] = torch.exp(band - total[..., None]).permute(2, 0, 1)
+    return found
 
 
 def upsample_confidence(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -59,6 +70,18 @@ def upsample_confidence(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, 
         mask[rows] = label
         confidence[rows] = torch.exp(best - band.logsumexp(dim=2))
     return mask, confidence
+
+
+def _empty(logits: Tensor, size: tuple[int, int], wanted: Wanted) -> Segmentation:
+    def bytes_of() -> Tensor:
+        return torch.empty(size, dtype=torch.uint8, device=logits.device)
+
+    return Segmentation(
+        mask=bytes_of(),
+        probability_sums=torch.zeros(len(logits), dtype=torch.float64, device=logits.device),
+        confidence=bytes_of() if wanted.confidence else None,
+        probabilities=logits.new_empty((len(logits), *size), dtype=torch.float16) if wanted.probabilities else None,
+    )
 
 
 def _bands(logits: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:

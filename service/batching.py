@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from model_zoo.predict import Segmentation
 from model_zoo.preprocess import NetworkInput
+from model_zoo.segmentation import PLAIN, Segmentation, Wanted
 from service.admission import Priority
 from service.batch_limits import BatchLimits, Shape
 from service.devices import Device
@@ -75,7 +75,7 @@ class Forwarded:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     image: NetworkInput
-    needs_probabilities: bool
+    wanted: Wanted
     delay: float
     answer: asyncio.Future[Forwarded]
     arrival: float = field(default_factory=time.monotonic)
@@ -113,7 +113,7 @@ class Batcher:
         self._workers = [asyncio.create_task(self._work(replica), name="batcher") for replica in replicas]
 
     async def forward(
-        self, image: NetworkInput, *, needs_probabilities: bool, priority: Priority = Priority.INTERACTIVE
+        self, image: NetworkInput, *, wanted: Wanted = PLAIN, priority: Priority = Priority.INTERACTIVE
     ) -> Forwarded:
         """Wait for the segmentation of one image; a caller that is cancelled takes its image out of the queue.
 
@@ -128,7 +128,7 @@ class Batcher:
         if all(replica.device.is_broken for replica in self.replicas):
             raise DeviceFailed("no device of this model works any more")
         delay = self._rules.bulk_delay if priority is Priority.BULK else 0.0
-        waiting = _Waiting(image, needs_probabilities, delay, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(image, wanted, delay, asyncio.get_running_loop().create_future())
         insort(self._groups.setdefault(waiting.shape, []), waiting, key=lambda other: other.rank)
         self._count_shape(waiting.shape)
         self._arrived.set()
@@ -228,7 +228,7 @@ class Batcher:
             segmentations = await replica.device.run(
                 replica.runtime,
                 [waiting.image for waiting in batch],
-                probabilities=any(waiting.needs_probabilities for waiting in batch),
+                [waiting.wanted for waiting in batch],
             )
             answers = list(zip(batch, segmentations, strict=True))
         except Exception as error:  # networks fail in many ways; the callers hear of it, one by one

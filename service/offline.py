@@ -15,8 +15,8 @@ from service.errors import ServiceError
 from service.images import ImageLimits, decode_image
 from service.masks.overlay import blend
 from service.masks.png import encode_png
-from service.pipeline import label
 from service.settings import Settings
+from service.views import View
 
 
 class SameName(ValueError):
@@ -107,7 +107,7 @@ def _predict(data: bytes, checkpoint: Checkpoint, limits: ImageLimits, *, stem: 
     spec = checkpoint.header.spec
     image = decode_image(data, limits)
     segmentation = predict(checkpoint.network, [network_input(image, spec)], spec)[0]
-    labelled = label(segmentation, checkpoint.header)
+    labelled = View().label(segmentation, checkpoint.header)
     stem.with_name(f"{stem.name}_mask.png").write_bytes(encode_png(labelled))
     blend(image, labelled.mask, spec.palette).save(stem.with_name(f"{stem.name}_overlay.png"))
     if npy:

@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
+from PIL import Image
 
 from model_zoo.card import CheckpointHeader
-from model_zoo.predict import Segmentation
-from model_zoo.preprocess import NetworkInput, network_input
+from model_zoo.preprocess import NetworkInput
+from model_zoo.segmentation import Segmentation
 from service.admission import Place, Priority
 from service.errors import DeadlineExceeded, ServiceError
 from service.images import ImageLimits, decode_image
-from service.masks.encoder import Encoder, LabelledMask
+from service.masks.encoder import Encoder
 from service.metrics import Metrics
 from service.models import Model
 from service.registry import Registry
+from service.views import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Wish:
     deadline: float
     model: str | None = None
     priority: Priority = Priority.INTERACTIVE
+    view: View = field(default_factory=View)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,14 @@ class Answer:
     model: str
     version: str
     seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Hold the model that a request has found, and what became of its images so far."""
+
+    model: Model
+    outcomes: list[str] = field(default_factory=list)
 
 
 class Pipeline:
@@ -75,30 +85,39 @@ class Pipeline:
             raise
 
     @contextmanager
-    def visit(self, wish: Wish) -> Iterator[Model]:
+    def visit(self, wish: Wish) -> Iterator[Visit]:
         """Find the model of a request and keep it from going until the request is answered; count what becomes of it.
+
+        A request that gets as far as its images is counted image by image, any other as one.
 
         Raises:
             ServiceError: As ``Registry.find``, ``Registry.check`` and ``Admission.check``.
         """
         model = self._registry.find(wish.model)
-        outcome = "failed"
+        visit = Visit(model)
         try:
-            with model.visitors.held():
+            with _told(visit.outcomes), model.visitors.held():
                 self._registry.check(model)
                 model.admission.check(wish.priority)
-                yield model
-            outcome = "ok"
-        except ServiceError as error:
-            outcome = error.slug
-            raise
-        except asyncio.CancelledError:
-            outcome = "client-gone"
-            raise
+                yield visit
         finally:
-            self._metrics.images.labels(model.name, outcome).inc()
+            for outcome in visit.outcomes[:-1] or visit.outcomes:  # the last is the request's own
+                self._metrics.images.labels(model.name, outcome).inc()
 
-    async def segment(self, data: bytes, model: Model, place: Place, wish: Wish) -> Answer:
+    async def segment_all(
+        self, images: Sequence[bytes], visit: Visit, place: Place, wish: Wish
+    ) -> list[Answer | ServiceError]:
+        """Do with each image what ``segment`` does; what goes wrong with one is its answer."""
+
+        async def one(data: bytes) -> Answer | ServiceError:
+            try:
+                return await self.segment(data, visit, place, wish)
+            except ServiceError as error:
+                return error
+
+        return await asyncio.gather(*map(one, images))
+
+    async def segment(self, data: bytes, visit: Visit, place: Place, wish: Wish) -> Answer:
         """Decode an image, have it segmented and encode its mask, all before the wish's deadline.
 
         To be called during a ``visit``, with a place of the model's admission. Cancelling this takes the image out of
@@ -108,17 +127,18 @@ class Pipeline:
             ServiceError: What went wrong, in words for the client.
         """
         loop = asyncio.get_running_loop()
-        with _in_time(wish.timeout):
-            async with asyncio.timeout_at(wish.deadline), self._registry.hold(model) as segmenter:
+        with _told(visit.outcomes), _in_time(wish.timeout):
+            async with asyncio.timeout_at(wish.deadline), self._registry.hold(visit.model) as segmenter:
                 header = segmenter.header
+                wish.view.class_ids(header.spec.classes)
                 started = time.monotonic()
-                image = await loop.run_in_executor(self._codecs, self._read, data, header, place)
+                image, item = await loop.run_in_executor(self._codecs, self._read, data, header, place, wish)
                 decoded = time.monotonic()
                 forwarded = await segmenter.batcher.forward(
-                    image, needs_probabilities=wish.encoder.needs_probabilities, priority=wish.priority
+                    item, wanted=wish.view.wanted(wish.encoder), priority=wish.priority
                 )
                 returned = time.monotonic()
-                content = await loop.run_in_executor(self._codecs, _write, forwarded.segmentation, header, wish.encoder)
+                content = await loop.run_in_executor(self._codecs, _write, forwarded.segmentation, header, wish, image)
                 encoded = time.monotonic()
         seconds = {
             "decode": decoded - started,
@@ -130,23 +150,33 @@ class Pipeline:
             self._metrics.stage_seconds.labels(header.name, stage).observe(duration)
         return Answer(content, wish.encoder.media_type, header.name, header.version, seconds)
 
-    def _read(self, data: bytes, header: CheckpointHeader, place: Place) -> NetworkInput:
-        return network_input(decode_image(data, self._limits, on_size=place.add_pixels), header.spec)
+    def _read(
+        self, data: bytes, header: CheckpointHeader, place: Place, wish: Wish
+    ) -> tuple[Image.Image | None, NetworkInput]:
+        """Give the image, if its encoder needs it, and what goes to the network."""
+        image = decode_image(data, self._limits, on_size=place.add_pixels)
+        return image if wish.encoder.needs_image else None, wish.view.prepare(image, header.spec)
 
 
-def label(segmentation: Segmentation, header: CheckpointHeader) -> LabelledMask:
-    """Put a segmentation together with what its values mean."""
-    return LabelledMask(
-        mask=np.asarray(segmentation.mask),
-        model=header.name,
-        classes=header.spec.classes,
-        palette=header.spec.palette,
-        probability_sums=segmentation.probability_sums.tolist(),
-    )
+def _write(segmentation: Segmentation, header: CheckpointHeader, wish: Wish, image: Image.Image | None) -> bytes:
+    return wish.encoder.encode(wish.view.label(segmentation, header, image=image))
 
 
-def _write(segmentation: Segmentation, header: CheckpointHeader, encoder: Encoder) -> bytes:
-    return encoder.encode(label(segmentation, header))
+@contextmanager
+def _told(outcomes: list[str]) -> Iterator[None]:
+    """Note how something ended."""
+    outcome = "failed"
+    try:
+        yield
+        outcome = "ok"
+    except ServiceError as error:
+        outcome = error.slug
+        raise
+    except asyncio.CancelledError:
+        outcome = "client-gone"
+        raise
+    finally:
+        outcomes.append(outcome)
 
 
 @contextmanager

@@ -42,17 +42,23 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 def problem_response(error: ServiceError) -> Response:
     """Give the answer to an error; one that is our fault is logged with its cause."""
-    if error.status == 500:
-        log.error("request failed", exc_info=error, extra={"problem": error.slug})
+    problem = problem_of(error)
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.status in {408, 413} or isinstance(error, ShuttingDown):
         headers["Connection"] = "close"  # or the rest of the body, or more requests, would be waited for
-    return _response(
-        f"urn:problem-type:segserve:{error.slug}",
-        error.title,
+    return Response(problem.model_dump_json(), error.status, headers, MEDIA_TYPE)
+
+
+def problem_of(error: ServiceError) -> Problem:
+    """Say what went wrong; what is our fault is logged with its cause."""
+    if error.status == 500:
+        log.error("request failed", exc_info=error, extra={"problem": error.slug})
+    return Problem(
+        type=f"urn:problem-type:segserve:{error.slug}",
+        title=error.title,
         status=error.status,
         detail=error.detail,
-        headers=headers,
+        request_id=request_id.get(),
     )
 
 
@@ -92,8 +98,12 @@ async def _on_service_error(_: Request, error: Exception) -> Response:
 async def _on_invalid_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    where = " ".join(str(part) for part in first["loc"])
-    return problem_response(InvalidRequest(f"{where}: {first['msg']}"))
+    kind, *names = (str(part)[:50] for part in first["loc"])
+    name = " ".join(names)
+    if first["type"] == "extra_forbidden":
+        return problem_response(InvalidRequest(f"unknown {kind} option {name!r}; the API's page /docs lists them"))
+    given = repr(first["input"])[:50]
+    return problem_response(InvalidRequest(f"{kind} option {name} is {given}: {first['msg']}"))
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

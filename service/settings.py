@@ -72,6 +72,7 @@ class Settings(BaseModel):
     )
     max_connections: int = Field(default=1000, ge=1, le=100_000, description="open connections; more are refused")
     max_body_bytes: int = Field(default=32 << 20, ge=1024, le=1 << 32, description="bytes of a request body")
+    max_images_per_request: int = Field(default=16, ge=1, le=1024, description="images in one form")
     max_image_pixels: int = Field(default=25_000_000, ge=1, le=MOST_PIXELS, description="width times height")
     max_image_side: int = Field(default=16_384, ge=1, le=1 << 20, description="width, and height, of an image")
     body_timeout: float = Field(default=10.0, gt=0, le=3600, description="time for a request's body to arrive")

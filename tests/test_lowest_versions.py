@@ -20,7 +20,12 @@ def bounds(requirements: Iterable[str]) -> dict[str, str]:
     return {name: version for name, version in found.items() if name not in NO_TEST_NEEDS}
 
 
-ALLOWED = bounds([*PROJECT["dependencies"], *(line for extra in EXTRAS.values() for line in extra)])
+CONSUMERS = "consumers"
+"""The extra without which tests are skipped: libraries that only read what the service answers."""
+
+ALLOWED = bounds(
+    [*PROJECT["dependencies"], *(line for name, extra in EXTRAS.items() if name != CONSUMERS for line in extra)]
+)
 
 
 def test_all_that_the_tests_need_is_pinned_and_nothing_else() -> None:
@@ -39,5 +44,5 @@ def test_the_install_that_the_file_tells_of_brings_what_the_tests_need() -> None
 
     words = {word.strip("'") for line in told for word in line.split()}
 
-    assert f".[{','.join(name for name in EXTRAS if name != 'dev')}]" in words
+    assert f".[{','.join(name for name in EXTRAS if name not in {'dev', CONSUMERS})}]" in words
     assert bounds(EXTRAS["dev"]).keys() <= words

@@ -3,35 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from model_zoo.segmentation import PLAIN, Wanted
 from model_zoo.spec import Color
 
 Mask = NDArray[np.uint8]
+Probabilities = NDArray[np.float16]
+
+BACKGROUND = "background"
+"""The class that is no thing: formats that tools draw leave it out, unless it is asked for by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Name the parts of a labelling tool's project that an answer is for, as Label Studio's own templates do."""
+
+    from_name: str = "tag"
+    to_name: str = "image"
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledMask:
-    """Hold a mask ``[H, W]`` and what its values mean.
+    """Hold a mask ``[H, W]`` and what its values mean; 255 is void: too unsure, too small, or not asked for.
 
-    ``classes[i]`` and ``palette[i]`` are the name and colour of the pixels with value ``i``; ``probability_sums[i]``
-    is the sum of their probabilities, zero where no encoder asked for it.
+    ``classes[i]`` and ``palette[i]`` are the name and colour of the pixels with value ``i``, ``probability_sums[i]`` is
+    the sum of their probabilities, zero where no encoder wants it. ``asked`` holds the ids of the classes that were
+    asked for by name, if any were. ``confidence`` ``[H, W]``, ``probabilities`` ``[C, H, W]`` and the RGB ``image`` of
+    the mask's size are there for encoders that want them.
     """
 
     mask: Mask
     model: str
+    version: str
     classes: Sequence[str]
     palette: Sequence[Color]
     probability_sums: Sequence[float]
+    asked: frozenset[int] = frozenset()
+    confidence: Mask | None = None
+    probabilities: Probabilities | None = None
+    image: Image.Image | None = None
+    target: Target = field(default_factory=Target)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Give ``(H, W)``."""
+        return self.mask.shape[0], self.mask.shape[1]
+
+    def is_drawn(self, class_id: int) -> bool:
+        """Tell whether a tool shall draw a class: all but the background, or what was asked for by name."""
+        return class_id in self.asked if self.asked else self.classes[class_id] != BACKGROUND
+
+    def probability(self, class_id: int, num_pixels: int) -> float:
+        """Give the mean probability of a class over its pixels."""
+        return round(min(1.0, self.probability_sums[class_id] / num_pixels), 6)
 
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """Hold one output format: its media type, how it is written, and whether it needs ``probability_sums``."""
+    """Hold one output format: its media type, how it is written, and what it needs beside the mask."""
 
     media_type: str
     encode: Callable[[LabelledMask], bytes]
-    needs_probabilities: bool = False
+    wanted: Wanted = PLAIN
+    needs_image: bool = False

@@ -19,11 +19,7 @@ _RUN_LENGTHS = 3
 
 def encode_png(labelled: LabelledMask) -> bytes:
     """Write a mask of 8 bits a pixel; ids beyond the classes keep the VOC colours."""
-    output = BytesIO()
-    indexed_image(labelled.mask, labelled.palette).save(
-        output, PngImageFile.format, compress_level=1, compress_type=_RUN_LENGTHS
-    )
-    return output.getvalue()
+    return png_bytes(indexed_image(labelled.mask, labelled.palette))
 
 
 def indexed_image(mask: Mask, palette: Sequence[Color]) -> Image.Image:
@@ -31,3 +27,10 @@ def indexed_image(mask: Mask, palette: Sequence[Color]) -> Image.Image:
     image = Image.fromarray(mask)
     image.putpalette(bytes(chain.from_iterable((*palette, *voc_palette()[len(palette) :]))))
     return image
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """Write a picture that is made of areas of one colour."""
+    output = BytesIO()
+    image.save(output, PngImageFile.format, compress_level=1, compress_type=_RUN_LENGTHS)
+    return output.getvalue()

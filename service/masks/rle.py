@@ -2,20 +2,15 @@
 
 Runs go down the columns. A class's counts say in turn how many pixels are not of it and how many are; from the
 fourth on, the text holds the difference to the count two before, five bits a character, the lowest first.
-Letters: H and W height and width, N pixels, R runs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.masks.encoder import LabelledMask, Mask
-
-Counts = NDArray[np.int64]
+from service.masks.encoder import LabelledMask
+from service.masks.runs import Counts, Runs, box_down, runs_down
 
 
 class CocoRle(BaseModel):
@@ -48,47 +43,20 @@ class RleAnswer(BaseModel):
 
 def encode_rle(labelled: LabelledMask) -> bytes:
     """Write the segments of a mask, by class id."""
-    height, width = labelled.mask.shape
-    runs = find_runs(labelled.mask)
-    segments = [_segment(labelled, runs.of(class_id)) for class_id in np.unique(runs.labels).tolist()]
-    return RleAnswer(model=labelled.model, size=(height, width), segments=segments).model_dump_json().encode()
+    segments = [segment_of(labelled, class_id, runs) for class_id, runs in runs_down(labelled.mask).by_class()]
+    return RleAnswer(model=labelled.model, size=labelled.size, segments=segments).model_dump_json().encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """Hold runs of equal pixels, each ``[R]``, in column-major order: where they start and end, and their label."""
-
-    starts: Counts
-    ends: Counts
-    labels: Mask
-    size: tuple[int, int]
-
-    def of(self, label: int) -> Runs:
-        """Give the runs of one label."""
-        chosen = self.labels == label
-        return Runs(self.starts[chosen], self.ends[chosen], self.labels[chosen], self.size)
-
-    @property
-    def area(self) -> int:
-        """Count the pixels."""
-        return int((self.ends - self.starts).sum())
-
-
-def find_runs(mask: Mask) -> Runs:
-    """Find all runs of a mask ``[H, W]`` in one pass."""
-    flat = mask.ravel(order="F")
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    starts = np.concatenate(([0], changes)).astype(np.int64)
-    ends = np.concatenate((changes, [flat.size])).astype(np.int64)
-    return Runs(starts, ends, flat[starts], (mask.shape[0], mask.shape[1]))
-
-
-def count_runs(runs: Runs) -> Counts:
-    """Give the COCO counts of one label's runs: gaps and runs in turn, a gap first."""
-    num_pixels = runs.size[0] * runs.size[1]
-    borders = np.stack((runs.starts, runs.ends), axis=1).ravel()
-    counts = np.diff(borders, prepend=0, append=num_pixels)
-    return counts[:-1] if counts[-1] == 0 else counts
+def segment_of(labelled: LabelledMask, class_id: int, runs: Runs) -> Segment:
+    """Describe the runs of a class, which go down the columns."""
+    return Segment(
+        class_id=class_id,
+        label=labelled.classes[class_id],
+        area=runs.area,
+        bbox=box_down(runs),
+        probability=labelled.probability(class_id, runs.area),
+        rle=CocoRle(size=labelled.size, counts=compress(runs.counts())),
+    )
 
 
 def compress(counts: Counts) -> str:
@@ -105,27 +73,3 @@ def compress(counts: Counts) -> str:
         is_open &= ~is_last
     characters = np.stack(columns, axis=1).astype(np.uint8).ravel()
     return bytes(characters[characters != 0]).decode("ascii")
-
-
-def bounding_box(runs: Runs) -> tuple[int, int, int, int]:
-    """Give ``(x, y, width, height)`` of one label's runs."""
-    height = runs.size[0]
-    last = runs.ends - 1
-    left, right = int(runs.starts[0]) // height, int(last[-1]) // height
-    if (runs.starts // height != last // height).any():
-        top, bottom = 0, height - 1  # a run that goes on in the next column touches both borders
-    else:
-        top, bottom = int((runs.starts % height).min()), int((last % height).max())
-    return left, top, right - left + 1, bottom - top + 1
-
-
-def _segment(labelled: LabelledMask, runs: Runs) -> Segment:
-    class_id = int(runs.labels[0])
-    return Segment(
-        class_id=class_id,
-        label=labelled.classes[class_id],
-        area=runs.area,
-        bbox=bounding_box(runs),
-        probability=round(min(1.0, labelled.probability_sums[class_id] / runs.area), 6),
-        rle=CocoRle(size=runs.size, counts=compress(count_runs(runs))),
-    )

@@ -1,6 +1,7 @@
 """Make masks without a network: for tests of the service, and for measuring what the service itself costs.
 
-The class of a pixel is its red value modulo the number of classes, so that every image gets a mask of its own.
+The class of a pixel is its red value modulo the number of classes, with the probability 1, so that every image gets a
+mask of its own.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor
 
 from model_zoo.checkpoint import Checkpoint
-from model_zoo.predict import Segmentation
 from model_zoo.preprocess import NetworkInput
+from model_zoo.segmentation import Segmentation, Wanted
 from service.runtimes.runtime import Runtime
 from service.settings import Settings
 
@@ -33,18 +34,21 @@ class NullRuntime:
     precision_note: str | None = None
     weights_bytes: int = 0
 
-    def __call__(self, inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:
+    def __call__(self, inputs: Sequence[NetworkInput], wanted: Sequence[Wanted]) -> list[Segmentation]:
         """Give the masks of a batch."""
         time.sleep(self.batch_seconds)
         if self.fail_color in [tuple(item.pixels[:, 0, 0].tolist()) for item in inputs]:
             raise RuntimeError("an image has the colour that makes the null runtime fail")
-        return [self._segment(item, probabilities=probabilities) for item in inputs]
+        return [self._segment(item, wish) for item, wish in zip(inputs, wanted, strict=True)]
 
-    def _segment(self, item: NetworkInput, *, probabilities: bool) -> Segmentation:
+    def _segment(self, item: NetworkInput, wanted: Wanted) -> Segmentation:
         mask = _nearest(item.pixels[0, : item.content[0], : item.content[1]], item.size) % self.num_classes
-        counts = torch.bincount(mask.flatten(), minlength=self.num_classes)
+        counts = torch.bincount(mask.flatten(), minlength=self.num_classes).double()
         return Segmentation(
-            mask, counts.double() if probabilities else torch.zeros(self.num_classes, dtype=torch.double)
+            mask,
+            counts if wanted.sums else torch.zeros_like(counts),
+            torch.full_like(mask, 255) if wanted.confidence else None,
+            (mask == torch.arange(self.num_classes)[:, None, None]).half() if wanted.probabilities else None,
         )
 
 

@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 
 from model_zoo.checkpoint import Checkpoint
-from model_zoo.predict import Segmentation
 from model_zoo.preprocess import NetworkInput
+from model_zoo.segmentation import Segmentation, Wanted
 from service.settings import Settings
 
 
@@ -31,8 +31,8 @@ class Runtime(Protocol):
         """Say how much of the device's memory the weights take."""
         ...
 
-    def __call__(self, inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:
-        """Give one segmentation an image, in their order; ``probability_sums`` only when asked for."""
+    def __call__(self, inputs: Sequence[NetworkInput], wanted: Sequence[Wanted]) -> list[Segmentation]:
+        """Give one segmentation an image, in their order, with what is wanted of each."""
         ...
 
 

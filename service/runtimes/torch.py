@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from model_zoo.checkpoint import Checkpoint
-from model_zoo.predict import Segmentation, predict
+from model_zoo.predict import predict
 from model_zoo.preprocess import NetworkInput
+from model_zoo.segmentation import Segmentation, Wanted
 from model_zoo.spec import ModelSpec
 from service.precision import DTYPES, precision_for
 from service.runtimes.lowering import lowered, objection
@@ -35,9 +36,9 @@ class TorchRuntime:
         """Count the bytes of the network's weights, in the precision that they have now."""
         return sum(tensor.nbytes for tensor in (*self.network.parameters(), *self.network.buffers()))
 
-    def __call__(self, inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:
+    def __call__(self, inputs: Sequence[NetworkInput], wanted: Sequence[Wanted]) -> list[Segmentation]:
         """Segment a batch."""
-        return predict(self.network, inputs, self.spec, probabilities=probabilities)
+        return predict(self.network, inputs, self.spec, wanted=wanted)
 
 
 def build_torch(checkpoint: Checkpoint, device: torch.device, settings: Settings) -> Runtime:

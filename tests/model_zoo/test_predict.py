@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from model_zoo.predict import predict
 from model_zoo.preprocess import network_input
+from model_zoo.segmentation import PLAIN, Wanted
 from model_zoo.spec import InputRule, ModelSpec, Prediction, SizeRule
 
 SPEC = ModelSpec(
@@ -65,10 +66,43 @@ def test_images_of_one_network_shape_and_different_sizes_share_a_batch() -> None
     assert [tuple(item.mask.shape) for item in together] == [(40, 64), (100, 128), (33, 50)]
 
 
+class Leftmost(Brightness):
+    """Score ``bright`` at the left edge of what it sees, whatever is there."""
+
+    def forward(self, images: Tensor) -> Prediction:
+        score = torch.zeros_like(images[:, :1])
+        score[..., 0] = 4.0
+        return Prediction(torch.cat([-score - 1, score + 1], dim=1))
+
+
+@pytest.mark.parametrize("width", [64, 50])
+def test_a_flipped_view_is_laid_back_upon_the_image_and_averaged(width: int) -> None:
+    inputs = [network_input(half_bright(width, 40), SPEC)] * 2
+
+    alone, both = predict(
+        Leftmost(), inputs, SPEC, wanted=[Wanted(probabilities=True), Wanted(probabilities=True, flip=True)]
+    )
+
+    assert alone.probabilities is not None
+    assert both.probabilities is not None
+    mirrored = (alone.probabilities + alone.probabilities.flip(-1)) / 2
+    torch.testing.assert_close(both.probabilities, mirrored, atol=1e-3, rtol=0)
+
+
+def test_what_one_image_of_a_batch_wants_changes_no_other() -> None:
+    inputs = [network_input(half_bright(64, 40), SPEC)] * 2
+
+    plain, much = predict(Brightness(), inputs, SPEC, wanted=[PLAIN, Wanted(confidence=True, flip=True, sums=True)])
+
+    assert (plain.confidence, plain.probabilities, plain.probability_sums.tolist()) == (None, None, [0, 0])
+    assert torch.equal(plain.mask, predict(Brightness(), inputs[:1], SPEC)[0].mask)
+    assert much.confidence is not None
+
+
 def test_probabilities_are_summed_over_the_pixels_of_each_class() -> None:
     inputs = [network_input(half_bright(64, 64), SPEC)]
 
-    found = predict(Brightness(), inputs, SPEC, probabilities=True)[0]
+    found = predict(Brightness(), inputs, SPEC, wanted=[Wanted(sums=True)])[0]
 
     counts = torch.bincount(found.mask.flatten(), minlength=2)
     torch.testing.assert_close(found.probability_sums, counts.double())  # the network is sure of itself

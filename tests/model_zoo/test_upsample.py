@@ -6,7 +6,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model_zoo import upsample
+from model_zoo.segmentation import Wanted
 from model_zoo.upsample import upsample_argmax, upsample_confidence
+
+EVERYTHING = Wanted(sums=True, confidence=True, probabilities=True, threshold=0.4)
 
 
 def two_step(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -23,7 +26,7 @@ def test_the_mask_is_that_of_interpolate_and_argmax(c: int, h: int, w: int, heig
     logits = logits_of(c, h, w)
     reference = two_step(logits, (height, width))
 
-    mask, _ = upsample_argmax(logits, (height, width))
+    mask = upsample_argmax(logits, (height, width)).mask
 
     chosen = reference.gather(0, mask.long()[None])[0]
     assert mask.shape == (height, width)
@@ -32,13 +35,17 @@ def test_the_mask_is_that_of_interpolate_and_argmax(c: int, h: int, w: int, heig
 
 def test_bands_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = logits_of(5, 23, 31)
-    whole, whole_sums = upsample_argmax(logits, (230, 200), probabilities=True)
+    whole = upsample_argmax(logits, (230, 200), EVERYTHING)
     monkeypatch.setattr(upsample, "_BAND_VALUES", 5 * 200 * 7)
 
-    mask, sums = upsample_argmax(logits, (230, 200), probabilities=True)
+    found = upsample_argmax(logits, (230, 200), EVERYTHING)
 
-    assert torch.equal(mask, whole)
-    torch.testing.assert_close(sums, whole_sums)
+    assert whole.confidence is not None
+    assert whole.probabilities is not None
+    assert torch.equal(found.mask, whole.mask)
+    torch.testing.assert_close(found.probability_sums, whole.probability_sums)
+    torch.testing.assert_close(found.confidence, whole.confidence, atol=1, rtol=0)
+    torch.testing.assert_close(found.probabilities, whole.probabilities)
 
 
 @pytest.mark.parametrize("size", [(16, 20), (50, 61)])
@@ -46,11 +53,11 @@ def test_probability_sums_are_those_of_softmax(size: tuple[int, int]) -> None:
     logits = logits_of(4, 16, 20) * 3
     probabilities, labels = two_step(logits, size).softmax(0).max(0)
 
-    mask, sums = upsample_argmax(logits, size, probabilities=True)
+    found = upsample_argmax(logits, size, Wanted(sums=True))
 
     expected = torch.stack([probabilities[labels == label].sum() for label in range(4)])
-    assert torch.equal(mask.long(), labels)
-    torch.testing.assert_close(sums, expected, atol=1e-3, rtol=1e-5)
+    assert torch.equal(found.mask.long(), labels)
+    torch.testing.assert_close(found.probability_sums, expected, atol=1e-3, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(16, 20), (50, 61)])
@@ -59,14 +66,14 @@ def test_the_confidence_is_the_probability_of_the_class_that_the_mask_has(size: 
 
     mask, confidence = upsample_confidence(logits, size)
 
-    assert torch.equal(mask, upsample_argmax(logits, size)[0])
+    assert torch.equal(mask, upsample_argmax(logits, size).mask)
     torch.testing.assert_close(confidence, two_step(logits, size).softmax(0).amax(0).float(), atol=1e-5, rtol=0)
 
 
 def test_trap_37_upsampling_comes_before_argmax() -> None:
     logits = torch.tensor([[[1.0, 0.0]], [[0.9, 0.9]], [[0.0, 1.0]]])  # class 1 wins only between the two pixels
 
-    mask, _ = upsample_argmax(logits, (1, 8))
+    mask = upsample_argmax(logits, (1, 8)).mask
 
     assert set(mask.flatten().tolist()) == {0, 1, 2}
 
@@ -89,6 +96,33 @@ def test_a_mask_of_254_classes_keeps_its_highest_id() -> None:
     logits = torch.zeros(255, 2, 2)
     logits[254] = 1
 
-    mask, _ = upsample_argmax(logits, (4, 4))
+    mask = upsample_argmax(logits, (4, 4)).mask
 
     assert set(mask.flatten().tolist()) == {254}
+
+
+@pytest.mark.parametrize("size", [(16, 20), (50, 61)])
+def test_probabilities_are_those_of_softmax_and_the_confidence_is_the_greatest(size: tuple[int, int]) -> None:
+    logits = logits_of(4, 16, 20) * 3
+    expected = two_step(logits, size).softmax(0)
+
+    found = upsample_argmax(logits, size, Wanted(confidence=True, probabilities=True))
+
+    assert found.confidence is not None
+    assert found.probabilities is not None
+    assert found.probabilities.dtype == torch.float16
+    torch.testing.assert_close(found.probabilities.double(), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.confidence.double(), 255 * expected.amax(0), atol=0.6, rtol=0)
+
+
+def test_a_pixel_below_the_threshold_is_void_and_counts_for_no_class() -> None:
+    logits = logits_of(4, 16, 20)
+    probabilities, labels = two_step(logits, (50, 61)).softmax(0).max(0)
+    is_sure = probabilities >= 0.5
+
+    found = upsample_argmax(logits, (50, 61), Wanted(sums=True, threshold=0.5))
+
+    assert 0 < is_sure.sum() < is_sure.numel()
+    assert torch.equal(found.mask.long(), torch.where(is_sure, labels, 255))
+    expected = torch.stack([probabilities[(labels == label) & is_sure].sum() for label in range(4)])
+    torch.testing.assert_close(found.probability_sums, expected, atol=1e-3, rtol=1e-5)

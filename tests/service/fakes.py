@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from model_zoo.checkpoint import Checkpoint
-from model_zoo.predict import Segmentation
 from model_zoo.preprocess import NetworkInput
+from model_zoo.segmentation import Segmentation, Wanted
 from service.runtimes.runtime import Runtime
 from service.settings import Settings
 
@@ -34,7 +34,7 @@ class Echo:
         self.go = threading.Event()
         self.go.set()
 
-    def __call__(self, inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:
+    def __call__(self, inputs: Sequence[NetworkInput], wanted: Sequence[Wanted]) -> list[Segmentation]:
         reds = [int(item.pixels[0, 0, 0]) for item in inputs]
         self.batches.append(reds)
         self.busy.set()
@@ -46,9 +46,9 @@ class Echo:
         return [
             Segmentation(
                 torch.full(item.size, red, dtype=torch.uint8),
-                torch.full((POISON,), 0.5 * item.size[0] * item.size[1] * probabilities, dtype=torch.float64),
+                torch.full((POISON,), 0.5 * item.size[0] * item.size[1] * wish.sums, dtype=torch.float64),
             )
-            for red, item in zip(reds, inputs, strict=True)
+            for red, item, wish in zip(reds, inputs, wanted, strict=True)
         ]
 
     def hold(self) -> None:

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_zoo.predict import Segmentation
 from model_zoo.preprocess import NetworkInput
+from model_zoo.segmentation import PLAIN, Segmentation, Wanted
 from service.admission import Priority
 from service.batch_limits import BatchLimits
 from service.batching import Batcher, BatchEvents, BatchRules, Forwarded, Replica
@@ -57,8 +57,8 @@ class Fake:
     precision_note: str | None = None
     weights_bytes: int = 0
 
-    def __call__(self, inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:
-        del probabilities
+    def __call__(self, inputs: Sequence[NetworkInput], wanted: Sequence[Wanted]) -> list[Segmentation]:
+        del wanted
         return self.give(len(inputs))
 
 
@@ -67,11 +67,11 @@ def send(
     red: int,
     *,
     side: int = 32,
-    probabilities: bool = False,
+    wanted: Wanted = PLAIN,
     priority: Priority = Priority.INTERACTIVE,
 ) -> asyncio.Task[Forwarded]:
     image = network_image(red, side=side)
-    return asyncio.create_task(batcher.forward(image, needs_probabilities=probabilities, priority=priority))
+    return asyncio.create_task(batcher.forward(image, wanted=wanted, priority=priority))
 
 
 async def send_behind(batcher: Batcher, echo: Echo, reds: Sequence[int]) -> tuple[asyncio.Task[Forwarded], ...]:
@@ -126,7 +126,7 @@ async def test_the_masks_of_a_batch_are_bounded_together(echo: Echo, mask_side: 
     async with batching(echo) as batcher:
         first, *_ = await send_behind(batcher, echo, [])
         images = [network_image(red, mask_side=mask_side) for red in (1, 2, 3)]
-        tasks = [asyncio.create_task(batcher.forward(image, needs_probabilities=False)) for image in images]
+        tasks = [asyncio.create_task(batcher.forward(image)) for image in images]
         await asyncio.sleep(0)
         echo.go.set()
         await asyncio.gather(first, *tasks)
@@ -161,7 +161,7 @@ async def test_a_late_image_never_reaches_the_device(echo: Echo) -> None:
     async with batching(echo) as batcher:
         (first,) = await send_behind(batcher, echo, [])
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(batcher.forward(network_image(9), needs_probabilities=False), 0.01)
+            await asyncio.wait_for(batcher.forward(network_image(9)), 0.01)
         echo.go.set()
         await first
         await send(batcher, 3)
@@ -186,7 +186,7 @@ async def test_one_bad_image_fails_alone(echo: Echo) -> None:
 async def test_probabilities_are_computed_only_when_an_image_wants_them(echo: Echo) -> None:
     async with batching(echo) as batcher:
         without = await send(batcher, 1)
-        with_them = await send(batcher, 1, probabilities=True)
+        with_them = await send(batcher, 1, wanted=Wanted(sums=True))
 
     assert without.segmentation.probability_sums.sum() == 0
     assert with_them.segmentation.probability_sums.sum() > 0

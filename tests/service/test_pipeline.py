@@ -27,8 +27,8 @@ async def test_masks_are_written_in_a_codec_thread(checkpoints: Path, echo: Echo
         await until_ready(client)
         pipeline = services_of(app).pipeline
         wish = Wish(Encoder("x/y", encode), timeout=20, deadline=asyncio.get_running_loop().time() + 20)
-        with pipeline.visit(wish) as model, model.admission.admit() as place:
-            answer = await pipeline.segment(plain_image(), model, place, wish)
+        with pipeline.visit(wish) as visit, visit.model.admission.admit() as place:
+            answer = await pipeline.segment(plain_image(), visit, place, wish)
 
     assert (answer.content, answer.media_type) == (b"mask", "x/y")
     assert [name.rpartition("_")[0] for name in threads] == ["codec"]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from model_zoo.labels import voc_palette
-from model_zoo.predict import Segmentation
 from model_zoo.preprocess import NetworkInput
+from model_zoo.segmentation import Segmentation, Wanted
 from model_zoo.spec import InputRule, ModelSpec, SizeRule
 from service.batch_limits import Shape
 from service.devices import Device
@@ -47,8 +47,8 @@ class Network:
     def sizes(self) -> list[int]:
         return [size for _, size in self.batches]
 
-    def __call__(self, inputs: Sequence[NetworkInput], *, probabilities: bool) -> list[Segmentation]:
-        assert probabilities, "the dearest kind of pass is to be measured"
+    def __call__(self, inputs: Sequence[NetworkInput], wanted: Sequence[Wanted]) -> list[Segmentation]:
+        assert all(wish.sums for wish in wanted), "the dearest kind of pass is to be measured"
         self.batches.append((tuple(inputs[0].pixels.shape), len(inputs)))
         if len(inputs) > self._room:
             raise torch.OutOfMemoryError

@@ -5,7 +5,6 @@ Letters: C classes, h and w size at which the network sees the image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from model_zoo.architectures.fcn import FCN32s
-from model_zoo.predict import network_batch
+from model_zoo.predict import mean_of_views, network_batch
 from model_zoo.preprocess import network_size, sized_input
 from model_zoo.shift_and_stitch import shift_and_stitch
 from model_zoo.spec import ModelSpec
@@ -77,18 +76,11 @@ def infer(network: nn.Module, image: Image.Image, spec: ModelSpec, how: Inferenc
         for scale in how.scales
         for flip in ((False, True) if how.flip else (False,))
     ]
-    logits = _joined([_resized(logits, content) for logits in views])
+    logits = mean_of_views([_resized(logits, content) for logits in views])
     if how.crf is None:
         return logits
     pixels = np.array(image.resize((content[1], content[0]), Image.Resampling.BILINEAR))  # [h, w, 3]
     return refine(logits, torch.from_numpy(pixels).permute(2, 0, 1), how.crf)
-
-
-def _joined(views: Sequence[Tensor]) -> Tensor:
-    if len(views) == 1:
-        return views[0]
-    mean = torch.stack([logits.softmax(0) for logits in views]).mean(0)
-    return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
 
 
 def _scaled(side: int, scale: float) -> int:

@@ -14,7 +14,7 @@ MASKS = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40), elem
 
 
 def labelled(mask: Mask) -> LabelledMask:
-    return LabelledMask(mask, "m", ("a", "b"), ((1, 2, 3), (4, 5, 6)), (0.0, 0.0))
+    return LabelledMask(mask, "m", "1", ("a", "b"), ((1, 2, 3), (4, 5, 6)), (0.0, 0.0))
 
 
 @given(MASKS)

@@ -9,7 +9,7 @@ from pycocotools import mask as coco
 
 from model_zoo.labels import voc_palette
 from service.masks.encoder import LabelledMask, Mask
-from service.masks.rle import RleAnswer, bounding_box, compress, count_runs, encode_rle, find_runs
+from service.masks.rle import RleAnswer, compress, encode_rle
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 
@@ -20,7 +20,7 @@ MASKS = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=30), elem
 
 def answer_for(mask: Mask) -> RleAnswer:
     sums = np.bincount(mask.ravel(), minlength=255) * 0.25
-    labelled = LabelledMask(mask, "m", [f"class {i}" for i in range(255)], voc_palette(255), sums.tolist())
+    labelled = LabelledMask(mask, "m", "1", [f"class {i}" for i in range(255)], voc_palette(255), sums.tolist())
     return RleAnswer.model_validate_json(encode_rle(labelled))
 
 
@@ -74,12 +74,11 @@ def test_any_counts_come_back_from_their_text(counts: list[int]) -> None:
     assert decompress(compress(np.array(counts, np.int64))) == counts
 
 
-def test_counts_begin_with_what_is_not_of_the_class() -> None:
-    runs = find_runs(np.array([[1, 0], [1, 1]], np.uint8))
+def test_void_is_in_no_segment() -> None:
+    answer = answer_for(np.array([[255, 2], [255, 255]], np.uint8))
 
-    assert count_runs(runs.of(1)).tolist() == [0, 2, 1, 1]
-    assert count_runs(runs.of(0)).tolist() == [2, 1, 1]
-    assert bounding_box(runs.of(0)) == (1, 0, 1, 1)
+    assert [(s.class_id, s.area, s.bbox) for s in answer.segments] == [(2, 1, (1, 0, 1, 1))]
+    assert answer_for(np.full((2, 3), 255, np.uint8)).segments == []
 
 
 def decompress(text: str) -> list[int]:

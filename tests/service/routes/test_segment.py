@@ -20,6 +20,7 @@ pytestmark = [
 ]
 
 PNG = {"Content-Type": "image/png"}
+JSON = {"Content-Type": "application/json"}
 FORM = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\na\r\n--x--\r\n'
 
 
@@ -157,7 +158,20 @@ async def test_the_time_of_each_stage_is_told(serve_echo: Serve) -> None:
         (plain_image()[:40], PNG, "", 422, "this PNG is damaged or cut short (40 bytes)"),
         (b"GIF89a", PNG, "", 415, "this is GIF; read are JPEG, PNG, WebP, BMP, TIFF"),
         (plain_image(), {"Content-Type": "text/plain"}, "", 415, "content type is text/plain, allowed are multipart"),
-        (plain_image(), {}, "", 415, "content type is not given"),
+        (b"", {}, "", 422, "the image is empty"),
+        (b"{", JSON, "", 422, "the JSON body is wrong in its syntax; wanted is an object with the image in base64"),
+        (b'{"inputs": "?"}', JSON, "", 422, "the JSON body is wrong in inputs"),
+        (b'{"inputs": "", "parameters": {"threshold": 0.5}}', JSON, "", 422, "wrong in parameters.threshold"),
+        (b'{"inputs": "", "parameters": {"subtask": "panoptic"}}', JSON, "", 422, "wrong in parameters.subtask"),
+        (plain_image(), PNG, "?classes=dog,wolf", 422, "unknown class 'wolf', this model knows background, cat, dog"),
+        (plain_image(), PNG, "?classes=,", 422, "classes names no class"),
+        (plain_image(), PNG, "?threshold=2", 422, "query option threshold is '2': Input should be less than or equal"),
+        (plain_image(), PNG, "?threshold=nan", 422, "query option threshold is 'nan'"),
+        (plain_image(), PNG, "?min_area=-1", 422, "query option min_area is '-1'"),
+        (plain_image(), PNG, "?size=huge", 422, "query option size is 'huge': Input should be 'original' or 'network'"),
+        (plain_image(), PNG, "?tta=rotate", 422, "query option tta is 'rotate': Input should be 'none' or 'flip'"),
+        (plain_image(), PNG, "?colour=red", 422, "unknown query option 'colour'"),
+        (plain_image(), PNG, "?from_name=tag", 422, "from_name and to_name are for format=labelstudio alone"),
         (plain_image(size=(300, 10)), PNG, "", 413, "image is 300x10 px, at most 200 on a side"),
         (plain_image(size=(150, 150)), PNG, "", 413, "image is 150x150 px = 22500, at most 20000 pixels"),
         (bytes(5000), PNG, "", 413, "body is 5000 bytes, at most 4096"),
@@ -186,9 +200,9 @@ async def test_bad_requests_are_told_what_is_wrong(  # noqa: PLR0917  # each is 
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"photo": ("a.png", b"x")}, "field 'image' is missing; the form holds 'photo'"),
+        ({"photo": ("a.png", b"x")}, "the form holds 'photo'; allowed is one 'image', or 'images' repeated"),
         ({"image": (None, "x")}, "field 'image' is text"),
-        ({"image": ("a.png", b"x"), "other": (None, "x")}, "the form holds 2 fields, allowed is one"),
+        ({"image": ("a.png", b"x"), "other": (None, "x")}, "the form holds 'image', 'other'; allowed is one 'image'"),
         ({f"f{i}": ("a.png", b"x") for i in range(50)}, "it has to hold one file, named 'image'"),
     ],
 )
