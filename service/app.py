@@ -22,7 +22,7 @@ from service.pipeline import Pipeline
 from service.precision import precision_for
 from service.problems import add_problem_handlers
 from service.registry import Registry
-from service.routes import admin, health, models, segment
+from service.routes import admin, health, models, segment, v2
 from service.runtimes import RUNTIMES
 from service.runtimes.runtime import RuntimeBuilder
 from service.settings import LEAST_TOKEN, BadSetting, Settings
@@ -67,7 +67,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.services = Services(settings, registry, pipeline, metrics, _read_admin_token(settings))
-    for module in (segment, models, admin, health):
+    for module in (segment, models, admin, health, v2):
         app.include_router(module.router)
     add_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_pending_bytes=settings.max_pending_body_bytes)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
@@ -56,6 +58,13 @@ _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")  # those that a length
 
 
 @dataclass(frozen=True, slots=True)
+class Pixels:
+    """Hold an image that came as numbers: upright RGB, uint8 ``[H, W, 3]``."""
+
+    values: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
 class ImageLimits:
     """Hold the largest image that is decoded."""
 
@@ -63,7 +72,9 @@ class ImageLimits:
     max_side: int
 
 
-def decode_image(data: bytes, limits: ImageLimits, *, on_size: Callable[[int], None] = lambda _: None) -> Image.Image:
+def decode_image(
+    data: bytes | Pixels, limits: ImageLimits, *, on_size: Callable[[int], None] = lambda _: None
+) -> Image.Image:
     """Decode the first frame of an image; its bytes choose the decoder, and its header is checked before its pixels.
 
     ``on_size`` hears how many pixels there are before they are decoded; an error that it raises is raised here.
@@ -73,6 +84,11 @@ def decode_image(data: bytes, limits: ImageLimits, *, on_size: Callable[[int], N
         UnsupportedImage: It is an image of a kind that is not read.
         ImageTooLarge: It has more pixels than the limits allow.
     """
+    if isinstance(data, Pixels):
+        height, width = data.values.shape[:2]
+        _check_size((width, height), limits)
+        on_size(width * height)
+        return Image.fromarray(data.values)
     kind = _recognise(data)
     try:
         if kind == "JPEG":

@@ -51,7 +51,7 @@ class RequestRecord:
         except Exception:  # the client hears 500 and its request id, the log hears the rest
             log.exception("unexpected error")
             if status is None:
-                await unexpected_response()(scope, receive, send_with_id)
+                await unexpected_response(scope["path"])(scope, receive, send_with_id)
         finally:
             self._record(scope, status, time.monotonic() - started)
             request_id.reset(token)

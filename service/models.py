@@ -65,6 +65,11 @@ class Model:
         return self.candidate.name
 
     @property
+    def version(self) -> str:
+        """Give the model's version, or nothing of a file that has none."""
+        return self.key.partition("@")[2]
+
+    @property
     def must_stay(self) -> bool:
         """Whether it may not be taken out for others: it is pinned, or its file is no longer the one it came from."""
         return self.is_pinned or self.is_handing_over or self.rejected is not None
@@ -84,5 +89,5 @@ class Model:
     @property
     def age(self) -> tuple[tuple[int, int, str], ...]:
         """Order the versions of a model as people do: 2 before 10, and 1.2 before 1.10."""
-        parts = re.findall(r"\d+|[^\d.]+", self.key.partition("@")[2])
+        parts = re.findall(r"\d+|[^\d.]+", self.version)
         return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts)

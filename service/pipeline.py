@@ -22,7 +22,7 @@ from model_zoo.preprocess import NetworkInput
 from model_zoo.segmentation import Segmentation
 from service.admission import Place, Priority
 from service.errors import DeadlineExceeded, ServiceError
-from service.images import ImageLimits, decode_image
+from service.images import ImageLimits, Pixels, decode_image
 from service.masks.encoder import Encoder
 from service.metrics import Metrics
 from service.models import Model
@@ -44,12 +44,13 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hold an encoded mask, the model that made it, and the seconds that each stage took."""
+    """Hold an encoded mask, the model that made it, its height and width, and the seconds that each stage took."""
 
     content: bytes
     media_type: str
     model: str
     version: str
+    size: tuple[int, int]
     seconds: Mapping[str, float]
 
 
@@ -105,11 +106,11 @@ class Pipeline:
                 self._metrics.images.labels(model.name, outcome).inc()
 
     async def segment_all(
-        self, images: Sequence[bytes], visit: Visit, place: Place, wish: Wish
+        self, images: Sequence[bytes | Pixels], visit: Visit, place: Place, wish: Wish
     ) -> list[Answer | ServiceError]:
         """Do with each image what ``segment`` does; what goes wrong with one is its answer."""
 
-        async def one(data: bytes) -> Answer | ServiceError:
+        async def one(data: bytes | Pixels) -> Answer | ServiceError:
             try:
                 return await self.segment(data, visit, place, wish)
             except ServiceError as error:
@@ -117,7 +118,7 @@ class Pipeline:
 
         return await asyncio.gather(*map(one, images))
 
-    async def segment(self, data: bytes, visit: Visit, place: Place, wish: Wish) -> Answer:
+    async def segment(self, data: bytes | Pixels, visit: Visit, place: Place, wish: Wish) -> Answer:
         """Decode an image, have it segmented and encode its mask, all before the wish's deadline.
 
         To be called during a ``visit``, with a place of the model's admission. Cancelling this takes the image out of
@@ -138,7 +139,8 @@ class Pipeline:
                     item, wanted=wish.view.wanted(wish.encoder), priority=wish.priority
                 )
                 returned = time.monotonic()
-                content = await loop.run_in_executor(self._codecs, _write, forwarded.segmentation, header, wish, image)
+                found = forwarded.segmentation
+                content, size = await loop.run_in_executor(self._codecs, _write, found, header, wish, image)
                 encoded = time.monotonic()
         seconds = {
             "decode": decoded - started,
@@ -148,18 +150,22 @@ class Pipeline:
         }
         for stage, duration in seconds.items():
             self._metrics.stage_seconds.labels(header.name, stage).observe(duration)
-        return Answer(content, wish.encoder.media_type, header.name, header.version, seconds)
+        return Answer(content, wish.encoder.media_type, header.name, header.version, size, seconds)
 
     def _read(
-        self, data: bytes, header: CheckpointHeader, place: Place, wish: Wish
+        self, data: bytes | Pixels, header: CheckpointHeader, place: Place, wish: Wish
     ) -> tuple[Image.Image | None, NetworkInput]:
         """Give the image, if its encoder needs it, and what goes to the network."""
         image = decode_image(data, self._limits, on_size=place.add_pixels)
         return image if wish.encoder.needs_image else None, wish.view.prepare(image, header.spec)
 
 
-def _write(segmentation: Segmentation, header: CheckpointHeader, wish: Wish, image: Image.Image | None) -> bytes:
-    return wish.encoder.encode(wish.view.label(segmentation, header, image=image))
+def _write(
+    segmentation: Segmentation, header: CheckpointHeader, wish: Wish, image: Image.Image | None
+) -> tuple[bytes, tuple[int, int]]:
+    """Give the encoded mask, and its height and width."""
+    labelled = wish.view.label(segmentation, header, image=image)
+    return wish.encoder.encode(labelled), labelled.size
 
 
 @contextmanager

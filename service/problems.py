@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from service.errors import InvalidRequest, ServiceError, ShuttingDown
 from service.logs import request_id
@@ -20,6 +20,8 @@ from service.logs import request_id
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+PROTOCOL_PREFIX = "/v2/"
+"""Where the Open Inference Protocol is spoken, which has a shape of its own for errors."""
 
 
 class Problem(BaseModel):
@@ -41,7 +43,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 def problem_response(error: ServiceError) -> Response:
-    """Give the answer to an error; one that is our fault is logged with its cause."""
+    """Give the answer to an error."""
     problem = problem_of(error)
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.status in {408, 413} or isinstance(error, ShuttingDown):
@@ -62,9 +64,10 @@ def problem_of(error: ServiceError) -> Problem:
     )
 
 
-def unexpected_response() -> Response:
+def unexpected_response(path: str) -> Response:
     """Give the answer to an error that nobody foresaw, with nothing private in it."""
-    return _response("about:blank", "Internal Server Error", status=500, detail="the service failed; its log says why")
+    detail = "the service failed; its log says why"
+    return _as_asked(path, _response("about:blank", "Internal Server Error", status=500, detail=detail), detail)
 
 
 def document_problems(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
@@ -90,24 +93,34 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     return document
 
 
-async def _on_service_error(_: Request, error: Exception) -> Response:
+async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    return problem_response(error)
+    return _as_asked(request.url.path, problem_response(error), error.detail)
 
 
-async def _on_invalid_request(_: Request, error: Exception) -> Response:
+def _as_asked(path: str, response: Response, detail: str) -> Response:
+    """Give an answer to an error in the shape of the protocol that was spoken."""
+    if not path.startswith(PROTOCOL_PREFIX):
+        return response
+    kept = {name: value for name, value in response.headers.items() if name not in {"content-type", "content-length"}}
+    return JSONResponse({"error": detail}, response.status_code, kept)
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     kind, *names = (str(part)[:50] for part in first["loc"])
     name = " ".join(names)
     if first["type"] == "extra_forbidden":
-        return problem_response(InvalidRequest(f"unknown {kind} option {name!r}; the API's page /docs lists them"))
-    given = repr(first["input"])[:50]
-    return problem_response(InvalidRequest(f"{kind} option {name} is {given}: {first['msg']}"))
+        problem = InvalidRequest(f"unknown {kind} option {name!r}; the API's page /docs lists them")
+    else:
+        problem = InvalidRequest(f"{kind} option {name} is {repr(first['input'])[:50]}: {first['msg']}")
+    return await _on_service_error(request, problem)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     title = HTTPStatus(error.status_code).phrase
     detail = f"{request.method} {request.url.path[:200]}: {title.lower()}"
-    return _response("about:blank", title, status=error.status_code, detail=detail, headers=error.headers)
+    response = _response("about:blank", title, status=error.status_code, detail=detail, headers=error.headers)
+    return _as_asked(request.url.path, response, detail)

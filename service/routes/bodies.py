@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +22,7 @@ from service.images import MEDIA_TYPES
 FIELD = "image"
 FIELDS = "images"
 
+_FORM = "multipart/form-data"
 _JSON = "application/json"
 _ANY_BYTES = ("application/octet-stream", "")
 """What says nothing of the body, which says itself what it is."""
@@ -46,7 +49,7 @@ class HfRequest(BaseModel):
 
 
 _BINARY = {"type": "string", "format": "binary"}
-_FORM = {
+_FORM_DOCUMENT = {
     "schema": {
         "type": "object",
         "properties": {FIELD: _BINARY, FIELDS: {"type": "array", "items": _BINARY}},
@@ -56,7 +59,7 @@ _FORM = {
 BODY_DOCUMENT = {
     "required": True,
     "content": {
-        "multipart/form-data": _FORM,
+        _FORM: _FORM_DOCUMENT,
         **{media_type: {"schema": _BINARY} for media_type in MEDIA_TYPES},
         _JSON: {"schema": HfRequest.model_json_schema()},
     },
@@ -90,21 +93,34 @@ async def read_images(request: Request, *, deadline: float, patience: float, mos
         InvalidRequest: It is a form without the fields that it should have, or with more than ``most`` images.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    async with body_in_time(deadline=deadline, patience=patience):
+        if media_type == _FORM:
+            return await _read_form(request, most)
+        if media_type in (*MEDIA_TYPES, *_ANY_BYTES):
+            return Uploads((Upload(await request.body()),), are_listed=False)
+        if media_type == _JSON:
+            return await asyncio.to_thread(_read_json, await request.body())
+    raise errors.UnsupportedImage(
+        f"content type is {media_type[:100]}, allowed are {', '.join((_FORM, *MEDIA_TYPES, _JSON))}"
+    )
+
+
+@asynccontextmanager
+async def body_in_time(*, deadline: float, patience: float) -> AsyncIterator[None]:
+    """Read a body before a deadline of the event loop's clock, within ``patience`` seconds.
+
+    Raises:
+        BodyTooSlow: It did not arrive in time.
+        ClientGone: The client hung up.
+    """
     patience = max(0.0, min(patience, deadline - asyncio.get_running_loop().time()))
     try:
         async with asyncio.timeout(patience):
-            if media_type == "multipart/form-data":
-                return await _read_form(request, most)
-            if media_type in (*MEDIA_TYPES, *_ANY_BYTES):
-                return Uploads((Upload(await request.body()),), are_listed=False)
-            if media_type == _JSON:
-                return await asyncio.to_thread(_read_json, await request.body())
+            yield
     except TimeoutError as error:
         raise errors.BodyTooSlow(f"the body had not arrived in full after {round(patience, 2):g} s") from error
     except ClientDisconnect as error:
         raise errors.ClientGone("the client hung up while it sent the body") from error
-    allowed = ", ".join(("multipart/form-data", *MEDIA_TYPES, _JSON))
-    raise errors.UnsupportedImage(f"content type is {media_type[:100]}, allowed are {allowed}")
 
 
 def _read_json(body: bytes) -> Uploads:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Annotated, Any, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
@@ -13,10 +12,9 @@ from service.dependencies import WithServices
 from service.pipeline import Answer, Wish
 from service.problems import document_problems
 from service.routes.bodies import BODY_DOCUMENT, Upload, read_images
+from service.routes.patience import unless_client_goes
 from service.routes.several import list_answers
-from service.routes.wishes import Hurry, MaskQuery, make_wish
-
-T = TypeVar("T")
+from service.routes.wishes import Hurry, MaskQuery, read_wish
 
 router = APIRouter(tags=["segment"])
 
@@ -52,7 +50,7 @@ async def segment(
     at once, each as a field `images` of a form.
     """
     settings, pipeline = services.settings, services.pipeline
-    wish = make_wish(request, query, hurry, settings)
+    wish = read_wish(request, query, hurry, settings)
     with pipeline.visit(wish) as visit:
         uploads = await read_images(
             request, deadline=wish.deadline, patience=settings.body_timeout, most=settings.max_images_per_request
@@ -61,11 +59,9 @@ async def segment(
         admission = visit.model.admission
         with admission.admit(wish.priority, num_images=len(images)) as place:  # now, so that the next request sees it
             if uploads.are_listed:
-                answers = await _unless_client_goes(request, pipeline.segment_all(images, visit, place, wish))
+                answers = await unless_client_goes(request, pipeline.segment_all(images, visit, place, wish))
                 return _respond_to_all(request, answers, uploads.images, wish)
-            return _respond(
-                request, await _unless_client_goes(request, pipeline.segment(images[0], visit, place, wish))
-            )
+            return _respond(request, await unless_client_goes(request, pipeline.segment(images[0], visit, place, wish)))
 
 
 def _respond_to_all(
@@ -87,23 +83,3 @@ def _respond(request: Request, answer: Answer) -> Response:
         "Vary": "Accept",
     }
     return Response(answer.content, media_type=answer.media_type, headers=headers)
-
-
-async def _unless_client_goes(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Give the work's result, or cancel it when the client hangs up."""
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_wait_for_disconnect(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise errors.ClientGone("the client hung up before its answer was ready")
-    finally:
-        leaving.cancel()
-        working.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _wait_for_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

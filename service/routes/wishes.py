@@ -20,13 +20,11 @@ from service.views import View
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-class MaskQuery(BaseModel):
-    """Say in the query what the answer shall hold."""
+class MaskOptions(BaseModel):
+    """Say what the mask shall show."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str | None = Field(default=None, description="model, where it is not the default", examples=["voc"])
-    format: str | None = Field(default=None, description=f"{', '.join(ENCODERS)}; goes before Accept", examples=["png"])
     classes: str | None = Field(
         default=None, description="names, by commas: pixels of others become void", examples=["dog,person"]
     )
@@ -42,6 +40,28 @@ class MaskQuery(BaseModel):
     tta: Literal["none", "flip"] = Field(
         default="none", description="flip: the mean with the mirrored image, in twice the time"
     )
+
+    def view(self, target: Target | None = None) -> View:
+        """Give the same for the pipeline.
+
+        Raises:
+            InvalidRequest: ``classes`` names none.
+        """
+        return View(
+            classes=_names(self.classes),
+            min_area=self.min_area,
+            threshold=self.threshold,
+            flip=self.tta == "flip",
+            at_network_size=self.size == "network",
+            target=target or Target(),
+        )
+
+
+class MaskQuery(MaskOptions):
+    """Say in the query what the answer shall be."""
+
+    model: str | None = Field(default=None, description="model, where it is not the default", examples=["voc"])
+    format: str | None = Field(default=None, description=f"{', '.join(ENCODERS)}; goes before Accept", examples=["png"])
     from_name: Identifier | None = Field(default=None, description="labelstudio: name of the BrushLabels (tag)")
     to_name: Identifier | None = Field(default=None, description="labelstudio: name of the Image (image)")
 
@@ -55,36 +75,35 @@ class Hurry(BaseModel):
     x_priority: str | None = Field(default=None, description="interactive (the default) or bulk", examples=["bulk"])
 
 
-def make_wish(request: Request, query: MaskQuery, hurry: Hurry, settings: Settings) -> Wish:
-    """Put together what a client wishes.
+def read_wish(request: Request, query: MaskQuery, hurry: Hurry, settings: Settings) -> Wish:
+    """Put together what a client of ``/segment`` wishes.
 
     Raises:
         InvalidRequest: Something of it does not exist, or contradicts something else.
         NotAcceptable: No format has a media type that it accepts.
     """
     encoder = choose_encoder(query.format, ", ".join(request.headers.getlist("accept")))
-    _check_fit(query, encoder)
+    if (query.from_name or query.to_name) and encoder is not ENCODERS["labelstudio"]:
+        raise errors.InvalidRequest("from_name and to_name are for format=labelstudio alone")
+    target = Target(query.from_name or Target().from_name, query.to_name or Target().to_name)
+    return make_wish(encoder, query.view(target), hurry, settings, model=query.model)
+
+
+def make_wish(encoder: Encoder, view: View, hurry: Hurry, settings: Settings, *, model: str | None) -> Wish:
+    """Put a wish together, its deadline counted from now on.
+
+    Raises:
+        InvalidRequest: The timeout or the priority is none.
+    """
     timeout = _choose_timeout(hurry.x_request_timeout, settings)
     return Wish(
         encoder=encoder,
         timeout=timeout,
         deadline=asyncio.get_running_loop().time() + timeout,
-        model=query.model,
+        model=model,
         priority=_choose_priority(hurry.x_priority),
-        view=View(
-            classes=_names(query.classes),
-            min_area=query.min_area,
-            threshold=query.threshold,
-            flip=query.tta == "flip",
-            at_network_size=query.size == "network",
-            target=Target(query.from_name or Target().from_name, query.to_name or Target().to_name),
-        ),
+        view=view,
     )
-
-
-def _check_fit(query: MaskQuery, encoder: Encoder) -> None:
-    if (query.from_name or query.to_name) and encoder is not ENCODERS["labelstudio"]:
-        raise errors.InvalidRequest("from_name and to_name are for format=labelstudio alone")
 
 
 def _names(classes: str | None) -> tuple[str, ...]:
