@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from service.devices import Device, pick_devices, threads_for
 from service.images import ImageLimits
 from service.metrics import Metrics
 from service.middleware import BodyLimit, EarlyRefusal, RequestRecord
+from service.openapi import complete
 from service.pipeline import Pipeline
 from service.precision import precision_for
 from service.problems import add_problem_handlers
@@ -70,6 +72,7 @@ def create_app(
     for module in (segment, models, admin, health, v2):
         app.include_router(module.router)
     add_problem_handlers(app)
+    app.openapi = partial(complete, app)  # type: ignore[method-assign]  # as FastAPI's documentation says
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_pending_bytes=settings.max_pending_body_bytes)
     app.add_middleware(EarlyRefusal, path="/segment", check=pipeline.check_door)
     app.add_middleware(RequestRecord, metrics=metrics)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -39,7 +38,6 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]  # as FastAPI's documentation says
 
 
 def problem_response(error: ServiceError) -> Response:
@@ -84,13 +82,6 @@ def _response(
 ) -> Response:
     body = Problem(type=type_, title=title, status=status, detail=detail, request_id=request_id.get())
     return Response(body.model_dump_json(), status, headers, MEDIA_TYPE)
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """Give the OpenAPI document with the schema that ``document_problems`` refers to."""
-    document = FastAPI.openapi(app)
-    document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-    return document
 
 
 async def _on_service_error(request: Request, error: Exception) -> Response:

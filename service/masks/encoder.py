@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel
 
 from model_zoo.segmentation import PLAIN, Wanted
 from model_zoo.spec import Color
@@ -65,9 +66,13 @@ class LabelledMask:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """Hold one output format: its media type, how it is written, and what it needs beside the mask."""
+    """Hold one output format: its media type, how it is written, and what it needs beside the mask.
+
+    ``answer`` is the shape of what is JSON, for the documentation.
+    """
 
     media_type: str
     encode: Callable[[LabelledMask], bytes]
     wanted: Wanted = PLAIN
     needs_image: bool = False
+    answer: type[BaseModel] | None = None

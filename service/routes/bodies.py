@@ -61,7 +61,7 @@ BODY_DOCUMENT = {
     "content": {
         _FORM: _FORM_DOCUMENT,
         **{media_type: {"schema": _BINARY} for media_type in MEDIA_TYPES},
-        _JSON: {"schema": HfRequest.model_json_schema()},
+        _JSON: {"schema": {"$ref": "#/components/schemas/HfRequest"}},
     },
 }
 """What the OpenAPI document says of the body."""

@@ -13,6 +13,7 @@ from service.app import create_app
 from service.catalog import NoUsableModel
 from service.dependencies import services_of
 from service.errors import DeviceFailed
+from service.masks import ENCODERS
 from service.runtimes.runtime import Runtime
 from service.settings import BadSetting, Settings
 from tests.service.conftest import Serve, running, until_ready, until_started
@@ -209,9 +210,12 @@ async def test_the_openapi_document_describes_answers_and_problems(serve: Serve)
 
     segment = document["paths"]["/segment"]["post"]
     assert set(segment["requestBody"]["content"]) == {
-        "multipart/form-data", "image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff",
+        "multipart/form-data", "image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "application/json",
     }  # fmt: skip
-    assert set(segment["responses"]["200"]["content"]) == {"image/png", "application/json"}
+    answers = segment["responses"]["200"]["content"]
+    assert set(answers) == {*(encoder.media_type for encoder in ENCODERS.values()), "multipart/mixed"}
+    examples = {name for answer in answers.values() for name in answer.get("examples", ())}
+    assert examples == {name for name, encoder in ENCODERS.items() if "json" in encoder.media_type}
     assert set(segment["responses"]) == {
         "200", "404", "406", "408", "413", "415", "422", "500", "503", "504",
     }  # fmt: skip

@@ -154,4 +154,4 @@ async def test_a_parameter_that_the_framework_refuses_is_named() -> None:
         answer = await client.get("/number?n=many")
 
     assert answer.status_code == 422
-    assert json.loads(answer.content)["detail"].startswith("query n: ")
+    assert json.loads(answer.content)["detail"].startswith("query option n is 'many': ")

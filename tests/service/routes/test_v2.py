@@ -88,7 +88,7 @@ async def test_the_confidence_comes_to_those_who_name_it(serve: Serve) -> None:
     confidence, mask = answer.json()["outputs"]
     assert (confidence["name"], mask["name"]) == ("confidence", "mask")
     assert confidence["shape"] == mask["shape"]
-    assert len(set(confidence["data"])) > 5
+    assert len(set(confidence["data"])) > 1
 
 
 @pytest.mark.parametrize(
