@@ -1,4 +1,4 @@
-"""Offer the command line: serve, predict, check."""
+"""Offer the command line: serve, predict, check, key."""
 
 from __future__ import annotations
 
@@ -79,7 +79,15 @@ def _check(options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"serve": _serve, "predict": _predict, "check": _check}
+def _key(options: argparse.Namespace) -> int:
+    from service.keys import make_key  # noqa: PLC0415  # see main
+
+    key, sha256 = make_key()
+    sys.stdout.write(f"key, shown only now: {key}\nline for api_keys_file: {options.name} {sha256}\n")
+    return 0
+
+
+_COMMANDS = {"serve": _serve, "predict": _predict, "check": _check, "key": _key}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -89,7 +97,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="segserve", description="Turn pictures into segmentation masks.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|predict|check")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|predict|check|key")
 
     serving = commands.add_parser("serve", help="answer POST /segment", allow_abbrev=False)
     for field, about in Settings.model_fields.items():
@@ -113,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
 
     checking = commands.add_parser("check", help="say what a checkpoint holds, and verify it", allow_abbrev=False)
     checking.add_argument("file", type=Path, metavar="FILE")
+
+    making = commands.add_parser("key", help="make a key that opens the service", allow_abbrev=False)
+    making.add_argument("name", metavar="NAME", help="who will have it")
     return parser
 
 

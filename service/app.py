@@ -11,14 +11,16 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from service.catalog import Catalog, NoUsableModel
 from service.dependencies import Services
 from service.devices import Device, pick_devices, threads_for
 from service.images import ImageLimits
+from service.keys import KeyRing, parse_keys, read_key_file
 from service.metrics import Metrics
-from service.middleware import BodyLimit, EarlyRefusal, RequestRecord
+from service.middleware import BodyLimit, EarlyRefusal, KeyCheck, RequestRecord
 from service.openapi import complete
 from service.pipeline import Pipeline
 from service.precision import precision_for
@@ -30,6 +32,8 @@ from service.runtimes.runtime import RuntimeBuilder
 from service.settings import LEAST_TOKEN, BadSetting, Settings
 
 log = logging.getLogger(__name__)
+
+_CORS_HEADERS = ["Authorization", "Content-Type", "X-API-Key", "X-Priority", "X-Request-ID", "X-Request-Timeout"]
 
 
 def create_app(
@@ -75,6 +79,14 @@ def create_app(
     app.openapi = partial(complete, app)  # type: ignore[method-assign]  # as FastAPI's documentation says
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_pending_bytes=settings.max_pending_body_bytes)
     app.add_middleware(EarlyRefusal, path="/segment", check=pipeline.check_door)
+    ring = _read_keys(settings)
+    if ring is not None:
+        app.add_middleware(KeyCheck, ring=ring)
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    if origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=_CORS_HEADERS
+        )
     app.add_middleware(RequestRecord, metrics=metrics)
     return app
 
@@ -124,6 +136,16 @@ def _read_admin_token(settings: Settings) -> str | None:
     if len(token) < LEAST_TOKEN:
         raise BadSetting(f"bad setting admin_token_file: {len(token)} characters, at least {LEAST_TOKEN}")
     return token
+
+
+def _read_keys(settings: Settings) -> KeyRing | None:
+    """Give the keys that open the service, or nothing if it is open to everybody."""
+    if settings.api_keys_file is not None:
+        return KeyRing(read_key_file(settings.api_keys_file), rate=settings.api_key_rate)
+    if settings.api_keys is not None:
+        lines = settings.api_keys.get_secret_value().split(";")
+        return KeyRing(parse_keys(lines, source="api_keys"), rate=settings.api_key_rate)
+    return None
 
 
 def _find_runtime(name: str, runtimes: Mapping[str, RuntimeBuilder]) -> RuntimeBuilder:

@@ -3,7 +3,7 @@
 * ServiceError
   - BrokenRequest 400 · HeadTooLarge 431 · HeadTooSlow 408 · TooManyConnections 503
   - InvalidRequest 422 · UnreadableImage 422
-  - Unauthorized 401 · Forbidden 403 · UnknownModel 404 · NotAcceptable 406 · UnsupportedImage 415
+  - Unauthorized 401 · Forbidden 403 · RateLimited 429 · UnknownModel 404 · NotAcceptable 406 · UnsupportedImage 415
   - BodyTooLarge 413 · ImageTooLarge 413 · BodyTooSlow 408
   - ForwardFailed 500 · ClientGone 499 (logged, never sent)
   - QueueFull 503 · ModelNotReady 503 · ModelFailed 503 · NoRoom 503 · ShuttingDown 503 · OutOfMemory 503
@@ -72,7 +72,15 @@ class Unauthorized(ServiceError):
     """The request does not say who asks, or not rightly."""
 
     status = 401
-    title = "The token is missing or wrong"
+    title = "The key or token is missing or wrong"
+
+
+class RateLimited(ServiceError):
+    """A key asks more often than it may."""
+
+    status = 429
+    title = "Too many requests with this key"
+    retry_after = 1
 
 
 class Forbidden(ServiceError):

@@ -12,13 +12,24 @@ from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BodyTooLarge, QueueFull, ServiceError
+from service.keys import KeyRing
 from service.logs import request_id
 from service.metrics import Metrics
-from service.problems import problem_response, unexpected_response
+from service.problems import error_response, problem_response, unexpected_response
 
 log = logging.getLogger("service.requests")
 
 _SANE_ID = re.compile(r"[!-~]{1,128}")
+
+PROBES = frozenset({"/healthz", "/readyz", "/startupz", "/v2/health/live", "/v2/health/ready"})
+"""What orchestrators ask, who have no key."""
+
+_SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
 
 
 class RequestRecord:
@@ -43,7 +54,8 @@ class RequestRecord:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", current.encode())]
+                own = (b"x-request-id", current.encode())
+                message["headers"] = [*message.get("headers", ()), own, *_SECURITY_HEADERS]
             await send(message)
 
         try:
@@ -57,7 +69,7 @@ class RequestRecord:
             request_id.reset(token)
 
     def _record(self, scope: Scope, status: int | None, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route, state = getattr(scope.get("route"), "path", "unmatched"), scope.get("state", {})
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
         log.info(
@@ -67,9 +79,28 @@ class RequestRecord:
                 "path": scope["path"][:200],
                 "status": status,
                 "ms": round(1000 * seconds, 1),
-                **scope.get("state", {}).get("log_fields", {}),
+                **({"key": state["key"]} if "key" in state else {}),
+                **state.get("log_fields", {}),
             },
         )
+
+
+class KeyCheck:
+    """Let in who has a key; probes are open to all, and what needs the admin token asks for that itself."""
+
+    def __init__(self, app: ASGIApp, *, ring: KeyRing) -> None:
+        self._app = app
+        self._ring = ring
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and not _is_open(scope["method"], scope["path"]):
+            try:
+                scope.setdefault("state", {})["key"] = self._ring.admit(_key_of(scope))
+            except ServiceError as error:
+                await error_response(error, scope["path"])(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class EarlyRefusal:
@@ -143,6 +174,17 @@ class BodyLimit:
 
 def _header(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
+def _is_open(method: str, path: str) -> bool:
+    return path in PROBES or (method == "POST" and path.startswith("/models/"))
+
+
+def _key_of(scope: Scope) -> str | None:
+    scheme, _, token = _header(scope, b"authorization").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return _header(scope, b"x-api-key").strip() or None
 
 
 def _model_of(query: bytes) -> str | None:

@@ -46,7 +46,14 @@ def problem_response(error: ServiceError) -> Response:
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.status in {408, 413} or isinstance(error, ShuttingDown):
         headers["Connection"] = "close"  # or the rest of the body, or more requests, would be waited for
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return Response(problem.model_dump_json(), error.status, headers, MEDIA_TYPE)
+
+
+def error_response(error: ServiceError, path: str) -> Response:
+    """Give the answer to an error, in the shape of the protocol that is spoken under a path."""
+    return _as_asked(path, problem_response(error), error.detail)
 
 
 def problem_of(error: ServiceError) -> Problem:
@@ -86,7 +93,7 @@ def _response(
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    return _as_asked(request.url.path, problem_response(error), error.detail)
+    return error_response(error, request.url.path)
 
 
 def _as_asked(path: str, response: Response, detail: str) -> Response:

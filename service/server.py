@@ -21,7 +21,7 @@ from service.app import create_app
 from service.dependencies import services_of
 from service.protocol import CarefulProtocol
 from service.registry import Registry
-from service.settings import Settings
+from service.settings import Settings, is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,11 @@ def serve(settings: Settings) -> str | None:
     app = create_app(settings, give_up=give_up)
     listener = _listen(settings.host, settings.port)
     logs.configure(level=settings.log_level, style=settings.log_format)
+    if settings.api_keys is None and settings.api_keys_file is None and not is_loopback(settings.host):
+        log.warning(
+            "ANYBODY WHO REACHES THIS ADDRESS CAN USE THE SERVICE",
+            extra={"host": settings.host, "remedy": "api_keys_file; segserve key makes a key"},
+        )
     config = uvicorn.Config(
         app,
         http=CarefulProtocol,

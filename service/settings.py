@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
@@ -89,6 +90,18 @@ class Settings(BaseModel):
         default=None, min_length=LEAST_TOKEN, description="opens POST /models/...; better a file"
     )
     admin_token_file: Path | None = Field(default=None, description="file that holds the admin token")
+    api_keys: SecretStr | None = Field(
+        default=None, description="keys that open the service, as in api_keys_file, by semicolons; better a file"
+    )
+    api_keys_file: Path | None = Field(
+        default=None, description="file with a line NAME SHA256 [REQUESTS_A_SECOND] a key; see segserve key"
+    )
+    api_key_rate: float = Field(
+        default=0.0, ge=0, le=1e6, description="requests a second of a key whose line says nothing; 0: any number"
+    )
+    cors_origins: str = Field(
+        default="", description="web pages that may ask from a browser, as https://example.org; by commas"
+    )
     null_batch_seconds: float = Field(default=0.0, ge=0, le=60, description="null runtime: time of a batch")
     null_fail_color: HexColor | None = Field(
         default=None, description="null runtime: first pixel that fails, as ff00ff"
@@ -128,6 +141,14 @@ class Settings(BaseModel):
             field = str(first["loc"][0])
             given = option_name(field) if field in options else variable_name(field)
             raise BadSetting(f"bad setting {given}={first['input']}: {first['msg']}") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def variable_name(field: str) -> str:
