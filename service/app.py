@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
+import torch
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
@@ -121,6 +122,10 @@ def _make_registry(settings: Settings, metrics: Metrics, runtimes: Mapping[str, 
     found = pick_devices(settings.device)
     for device in found:
         precision_for(settings.precision, device)
+    for device in found:
+        if device.type == "cuda":
+            metrics.device_bytes.labels(str(device), "used").set_function(partial(torch.cuda.memory_allocated, device))
+            metrics.device_bytes.labels(str(device), "kept").set_function(partial(torch.cuda.memory_reserved, device))
     num_threads = threads_for(found, wanted=settings.torch_threads)
     devices = [Device(device, num_threads=num_threads, stall_timeout=settings.stall_timeout) for device in found]
     return Registry(Catalog(settings.checkpoints), devices, settings, metrics, build=build)

@@ -57,10 +57,11 @@ class BatchRules:
 
 @dataclass(frozen=True, slots=True)
 class BatchEvents:
-    """Hold who hears of the size of every batch before it is run, and of every lack of memory."""
+    """Hold who hears of the size of every batch before it is run, of every lack of memory, and how many wait."""
 
     on_batch: Callable[[int], None] = lambda _: None
     on_out_of_memory: Callable[[], None] = lambda: None
+    on_waiting: Callable[[int], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +132,14 @@ class Batcher:
         waiting = _Waiting(image, wanted, delay, asyncio.get_running_loop().create_future())
         insort(self._groups.setdefault(waiting.shape, []), waiting, key=lambda other: other.rank)
         self._count_shape(waiting.shape)
+        self._tell_waiting()
         self._arrived.set()
         try:
             return await waiting.answer
         finally:
             if waiting.answer.cancelled() and waiting in self._groups.get(waiting.shape, []):
                 self._groups[waiting.shape].remove(waiting)  # not only when a device is free: its place is free now
+                self._tell_waiting()
 
     async def close(self) -> None:
         """End the workers and let the model go; whoever still waits is told that the service stops."""
@@ -186,6 +189,7 @@ class Batcher:
                 break
             size += 1
         batch, group[:size] = group[:size], []
+        self._tell_waiting()
         return batch
 
     def _drop_abandoned(self) -> None:
@@ -262,6 +266,10 @@ class Batcher:
             for waiting in group:
                 _fail(waiting, error)
         self._groups.clear()
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        self._events.on_waiting(sum(map(len, self._groups.values())))
 
 
 def _fail(waiting: _Waiting, error: Exception) -> None:

@@ -98,7 +98,7 @@ class Loader:
             batcher=Batcher(
                 replicas,
                 BatchRules(settings.max_batch_delay, settings.bulk_delay),
-                BatchEvents(self._batch_counter(name), out_of_memory.inc),
+                BatchEvents(self._batch_counter(name), out_of_memory.inc, self._metrics.waiting.labels(name).set),
             ),
             footprint=Footprint(
                 max(replica.runtime.weights_bytes for replica in replicas), max(warm.peak_bytes for warm in warm_ups)

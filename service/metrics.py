@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -14,8 +14,9 @@ class Metrics:
     """Hold the collectors of one app.
 
     Labels: ``route`` is a template or ``unmatched``, ``status`` an HTTP status, ``model`` a served model's name,
-    ``outcome`` is ``ok`` or the slug of an error, ``stage`` one of decode, queue, infer, encode, ``reason`` one of
-    evicted, idle, replaced, removed, asked, ``kind`` one of weights, peak; there ``model`` is ``name@version``.
+    ``label`` the name of a class, ``problem`` the slug of an error, ``outcome`` one of these or ``ok``, ``stage`` one
+    of decode, queue, infer, encode, ``reason`` one of evicted, idle, replaced, removed, asked, ``kind`` one of weights,
+    peak; there ``model`` is ``name@version``.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,14 @@ class Metrics:
         self.visitors = Gauge(
             "segserve_visitors", "requests from head to answer, bodies that still arrive included", ["model"],
             registry=registry,
+        )  # fmt: skip
+        self.waiting = Gauge("segserve_queue_images", "images that wait for a device", ["model"], registry=registry)
+        self.problems = Counter(
+            "segserve_problems_total", "requests answered with a problem, by its kind", ["problem"], registry=registry
+        )
+        self.class_pixels = Counter(
+            "segserve_class_pixels_total", "pixels of each class in the masks, estimated from a grid of them",
+            ["model", "label"], registry=registry,
         )  # fmt: skip
         self.forwarded = Counter(
             "segserve_images_forwarded_total", "images that reached the device", ["model"], registry=registry
@@ -66,6 +75,11 @@ class Metrics:
         self.memory_budget_bytes = Gauge(
             "segserve_memory_budget_bytes", "memory that the models may hold on each device", registry=registry
         )
+        self.device_bytes = Gauge(
+            "segserve_device_bytes", "memory of a GPU that torch uses, and that it keeps for later", ["device", "kind"],
+            registry=registry,
+        )  # fmt: skip
+        ProcessCollector(registry=registry)
 
     def expose(self) -> bytes:
         """Give all values in Prometheus' text format."""

@@ -15,7 +15,7 @@ from service.errors import BodyTooLarge, QueueFull, ServiceError
 from service.keys import KeyRing
 from service.logs import request_id
 from service.metrics import Metrics
-from service.problems import error_response, problem_response, unexpected_response
+from service.problems import error_response, unexpected_response
 
 log = logging.getLogger("service.requests")
 
@@ -72,6 +72,8 @@ class RequestRecord:
         route, state = getattr(scope.get("route"), "path", "unmatched"), scope.get("state", {})
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
+        if "problem" in state:
+            self._metrics.problems.labels(state["problem"]).inc()
         log.info(
             "request",
             extra={
@@ -79,7 +81,7 @@ class RequestRecord:
                 "path": scope["path"][:200],
                 "status": status,
                 "ms": round(1000 * seconds, 1),
-                **({"key": state["key"]} if "key" in state else {}),
+                **{name: state[name] for name in ("key", "problem") if name in state},
                 **state.get("log_fields", {}),
             },
         )
@@ -98,7 +100,7 @@ class KeyCheck:
             try:
                 scope.setdefault("state", {})["key"] = self._ring.admit(_key_of(scope))
             except ServiceError as error:
-                await error_response(error, scope["path"])(scope, receive, send)
+                await error_response(error, scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -121,7 +123,7 @@ class EarlyRefusal:
                 self._check(_model_of(scope["query_string"]))
             except ServiceError as error:
                 scope["route"] = self
-                await problem_response(error)(scope, receive, send)
+                await error_response(error, scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -23,7 +23,7 @@ from model_zoo.segmentation import Segmentation
 from service.admission import Place, Priority
 from service.errors import DeadlineExceeded, ServiceError
 from service.images import ImageLimits, Pixels, decode_image
-from service.masks.encoder import Encoder
+from service.masks.encoder import ClassPixels, Encoder
 from service.metrics import Metrics
 from service.models import Model
 from service.registry import Registry
@@ -140,7 +140,7 @@ class Pipeline:
                 )
                 returned = time.monotonic()
                 found = forwarded.segmentation
-                content, size = await loop.run_in_executor(self._codecs, _write, found, header, wish, image)
+                content, size, pixels = await loop.run_in_executor(self._codecs, _write, found, header, wish, image)
                 encoded = time.monotonic()
         seconds = {
             "decode": decoded - started,
@@ -150,6 +150,8 @@ class Pipeline:
         }
         for stage, duration in seconds.items():
             self._metrics.stage_seconds.labels(header.name, stage).observe(duration)
+        for name, num_pixels in pixels:
+            self._metrics.class_pixels.labels(header.name, name).inc(num_pixels)
         return Answer(content, wish.encoder.media_type, header.name, header.version, size, seconds)
 
     def _read(
@@ -162,10 +164,10 @@ class Pipeline:
 
 def _write(
     segmentation: Segmentation, header: CheckpointHeader, wish: Wish, image: Image.Image | None
-) -> tuple[bytes, tuple[int, int]]:
-    """Give the encoded mask, and its height and width."""
+) -> tuple[bytes, tuple[int, int], ClassPixels]:
+    """Give the encoded mask, its height and width, and about how many pixels each class has."""
     labelled = wish.view.label(segmentation, header, image=image)
-    return wish.encoder.encode(labelled), labelled.size
+    return wish.encoder.encode(labelled), labelled.size, labelled.estimated_pixels()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from service.errors import InvalidRequest, ServiceError, ShuttingDown
 from service.logs import request_id
@@ -51,9 +52,10 @@ def problem_response(error: ServiceError) -> Response:
     return Response(problem.model_dump_json(), error.status, headers, MEDIA_TYPE)
 
 
-def error_response(error: ServiceError, path: str) -> Response:
-    """Give the answer to an error, in the shape of the protocol that is spoken under a path."""
-    return _as_asked(path, problem_response(error), error.detail)
+def error_response(error: ServiceError, scope: Scope) -> Response:
+    """Give the answer to an error, in the shape of the protocol that a request speaks, and note its kind there."""
+    scope.setdefault("state", {})["problem"] = error.slug
+    return _as_asked(scope["path"], problem_response(error), error.detail)
 
 
 def problem_of(error: ServiceError) -> Problem:
@@ -93,7 +95,7 @@ def _response(
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    return error_response(error, request.url.path)
+    return error_response(error, request.scope)
 
 
 def _as_asked(path: str, response: Response, detail: str) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,11 @@ from model_zoo.spec import Color
 
 Mask = NDArray[np.uint8]
 Probabilities = NDArray[np.float16]
+
+ClassPixels = Sequence[tuple[str, float]]
+"""Names of classes, and how many pixels each has."""
+
+_GRID_PIXELS = 1 << 14
 
 BACKGROUND = "background"
 """The class that is no thing: formats that tools draw leave it out, unless it is asked for by name."""
@@ -54,6 +60,14 @@ class LabelledMask:
     def size(self) -> tuple[int, int]:
         """Give ``(H, W)``."""
         return self.mask.shape[0], self.mask.shape[1]
+
+    def estimated_pixels(self) -> ClassPixels:
+        """Give about how many pixels each class has that occurs: from a grid of them, so that it takes no time."""
+        step = 1 + math.isqrt(self.mask.size // _GRID_PIXELS)
+        grid = self.mask[::step, ::step]
+        counts = np.bincount(grid.ravel(), minlength=len(self.classes))[: len(self.classes)]
+        scale = self.mask.size / grid.size
+        return [(self.classes[i], float(counts[i]) * scale) for i in np.flatnonzero(counts).tolist()]
 
     def is_drawn(self, class_id: int) -> bool:
         """Tell whether a tool shall draw a class: all but the background, or what was asked for by name."""

@@ -21,7 +21,9 @@ from tests.service.fakes import POISON, Echo, network_image
 pytestmark = pytest.mark.anyio
 
 
-def make_batcher(*runtimes: Runtime, size: int = 4, rules: BatchRules | None = None) -> Batcher:
+def make_batcher(
+    *runtimes: Runtime, size: int = 4, rules: BatchRules | None = None, events: BatchEvents | None = None
+) -> Batcher:
     """Give a batcher with a CPU device for each runtime."""
     return Batcher(
         [
@@ -29,12 +31,15 @@ def make_batcher(*runtimes: Runtime, size: int = 4, rules: BatchRules | None = N
             for index, runtime in enumerate(runtimes)
         ],
         rules or BatchRules(),
+        events or BatchEvents(),
     )
 
 
 @asynccontextmanager
-async def batching(*runtimes: Runtime, size: int = 4, rules: BatchRules | None = None) -> AsyncIterator[Batcher]:
-    batcher = make_batcher(*runtimes, size=size, rules=rules)
+async def batching(
+    *runtimes: Runtime, size: int = 4, rules: BatchRules | None = None, events: BatchEvents | None = None
+) -> AsyncIterator[Batcher]:
+    batcher = make_batcher(*runtimes, size=size, rules=rules, events=events)
     devices = [replica.device for replica in batcher.replicas]
     try:
         async with asyncio.timeout(20):
@@ -396,3 +401,18 @@ async def test_everybody_gets_their_own_mask_whatever_happens_to_the_others(
 async def ask(batcher: Batcher, red: int, arrival: Arrival) -> Forwarded:
     async with asyncio.timeout(arrival.deadline):
         return await send(batcher, red, side=arrival.side, priority=arrival.priority)
+
+
+async def test_it_is_told_how_many_wait(echo: Echo) -> None:
+    told: list[int] = []
+
+    async with batching(echo, events=BatchEvents(on_waiting=told.append)) as batcher:
+        tasks = await send_behind(batcher, echo, [1, 2])
+        assert told[-1] == 2
+        tasks[-1].cancel()
+        await asyncio.gather(tasks[-1], return_exceptions=True)
+        assert told[-1] == 1
+        echo.go.set()
+        await asyncio.gather(*tasks[:-1])
+
+    assert told[-1] == 0

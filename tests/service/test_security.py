@@ -1,6 +1,7 @@
 import hashlib
 import logging
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -103,3 +104,43 @@ async def test_no_page_of_another_origin_may_ask_unless_it_is_named(serve_echo: 
     assert all("access-control-allow-origin" not in answer.headers for answer in (*closed, stranger))
     assert [answer.headers["access-control-allow-origin"] for answer in opened] == ["https://example.org"] * 2
     assert [answer.status_code for answer in opened] == [200, 200]
+
+
+async def test_a_problem_is_named_in_metrics_and_log(serve_echo: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        async with serve_echo(api_keys=KEYS) as client:
+            await client.get("/models")
+            await client.post("/segment", content=b"x", headers=BEARER)
+            metrics = (await client.get("/metrics", headers=BEARER)).text
+
+    assert 'segserve_problems_total{problem="unauthorized"} 1.0' in metrics
+    assert 'segserve_problems_total{problem="unreadable-image"} 1.0' in metrics
+    requests = [vars(record) for record in caplog.records if record.name == "service.requests"]
+    assert [record["problem"] for record in requests if "problem" in record] == ["unauthorized", "unreadable-image"]
+
+
+async def test_odd_requests_make_no_new_series(serve_echo: Serve) -> None:
+    async with serve_echo() as client:
+
+        async def num_series() -> int:
+            text = (await client.get("/metrics")).text
+            return sum(not line.startswith("#") for line in text.splitlines())
+
+        for i in range(20):
+            await odd_request(client, i)
+        await num_series()  # which is counted, too
+        before = await num_series()
+        for i in range(20, 1020):
+            await odd_request(client, i)
+
+        assert await num_series() == before
+
+
+async def odd_request(client: httpx.AsyncClient, number: int) -> None:
+    """Ask for what nobody has ever asked for."""
+    paths = (
+        "/nowhere/{}", "/models/{}", "/segment?model={}", "/v2/models/{}/infer", "/segment?format={}",
+        "/models/{}/load",
+    )  # fmt: skip
+    method = ("GET", "POST", "PUT", f"ODD{number}")[number % 4]
+    await client.request(method, paths[number % 6].format(f"x{number}"), headers={"X-Request-ID": f"id{number}"})

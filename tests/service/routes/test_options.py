@@ -1,4 +1,5 @@
 import json
+import re
 from base64 import b64encode
 from email import policy
 from email.parser import BytesParser
@@ -194,3 +195,13 @@ async def test_there_has_to_be_room_for_all_images_of_a_request(serve_echo: Serv
         answer = await client.post("/segment", files=[("images", ("x", plain_image()))] * 3)
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_metrics_tell_how_many_pixels_each_class_has(serve_echo: Serve) -> None:
+    async with serve_echo() as client:
+        await segment(client, data=plain_image(3, size=(400, 300)))
+        await segment(client, data=plain_image(1, size=(10, 10)))
+        metrics = (await client.get("/metrics")).text
+
+    found = dict(re.findall(r'segserve_class_pixels_total\{label="(\w+)",model="tiny"\} (\S+)', metrics))
+    assert {name: round(float(value)) for name, value in found.items()} == {"sheep": 120_000, "cat": 100}
