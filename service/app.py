@@ -31,6 +31,7 @@ from service.routes import admin, health, models, segment, v2
 from service.runtimes import RUNTIMES
 from service.runtimes.runtime import RuntimeBuilder
 from service.settings import LEAST_TOKEN, BadSetting, Settings
+from service.tracing import Recorder, make_recorder
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,11 @@ def create_app(
     *,
     give_up: Callable[[str], None] = lambda _: None,
     runtimes: Mapping[str, RuntimeBuilder] = RUNTIMES,
+    recorder: Recorder | None = None,
 ) -> FastAPI:
     """Make an app that loads its models when it starts; ``give_up`` hears why if it cannot go on.
+
+    ``recorder`` gets the journey of every request; unless one is given, the settings say whether a collector does.
 
     Raises:
         BadSetting: A setting names a device, runtime or model that does not exist.
@@ -88,7 +92,9 @@ def create_app(
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=_CORS_HEADERS
         )
-    app.add_middleware(RequestRecord, metrics=metrics)
+    if recorder is None and settings.tracing:
+        recorder = make_recorder()
+    app.add_middleware(RequestRecord, metrics=metrics, recorder=recorder)
     return app
 
 

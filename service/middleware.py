@@ -16,10 +16,11 @@ from service.keys import KeyRing
 from service.logs import request_id
 from service.metrics import Metrics
 from service.problems import error_response, unexpected_response
+from service.tracing import Journey, Recorder
 
 log = logging.getLogger("service.requests")
 
-_SANE_ID = re.compile(r"[!-~]{1,128}")
+_SANE_ID = re.compile(r"[!-~]{1,100}")
 
 PROBES = frozenset({"/healthz", "/readyz", "/startupz", "/v2/health/live", "/v2/health/ready"})
 """What orchestrators ask, who have no key."""
@@ -33,11 +34,12 @@ _SECURITY_HEADERS = (
 
 
 class RequestRecord:
-    """Give each request an id, one log line and its metrics, and answer errors that nobody foresaw with 500."""
+    """Give each request an id, one log line, its metrics and spans, and answer errors that nobody foresaw with 500."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, recorder: Recorder | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._recorder = recorder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -65,13 +67,19 @@ class RequestRecord:
             if status is None:
                 await unexpected_response(scope["path"])(scope, receive, send_with_id)
         finally:
-            self._record(scope, status, time.monotonic() - started)
+            self._record(scope, status, started, current)
             request_id.reset(token)
 
-    def _record(self, scope: Scope, status: int | None, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int | None, started: float, current: str) -> None:
+        ended = time.monotonic()
+        seconds = ended - started
         route, state = getattr(scope.get("route"), "path", "unmatched"), scope.get("state", {})
         self._metrics.requests.labels(route, str(status)).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
+        self._metrics.request_seconds.labels(route).observe(seconds, {"request_id": current})
+        if self._recorder is not None:
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            name, stages = f"{scope['method']} {route}", state.get("stages", ())
+            self._recorder(Journey(name, current, status, started, ended, headers, stages))
         if "problem" in state:
             self._metrics.problems.labels(state["problem"]).inc()
         log.info(

@@ -27,6 +27,7 @@ from service.masks.encoder import ClassPixels, Encoder
 from service.metrics import Metrics
 from service.models import Model
 from service.registry import Registry
+from service.tracing import Stage
 from service.views import View
 
 
@@ -44,14 +45,19 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hold an encoded mask, the model that made it, its height and width, and the seconds that each stage took."""
+    """Hold an encoded mask, the model that made it, its height and width, and the stages of its way."""
 
     content: bytes
     media_type: str
     model: str
     version: str
     size: tuple[int, int]
-    seconds: Mapping[str, float]
+    stages: Sequence[Stage]
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Give how long each stage took, by its name."""
+        return {stage.name: stage.ended - stage.started for stage in self.stages}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +148,18 @@ class Pipeline:
                 found = forwarded.segmentation
                 content, size, pixels = await loop.run_in_executor(self._codecs, _write, found, header, wish, image)
                 encoded = time.monotonic()
-        seconds = {
-            "decode": decoded - started,
-            "queue": forwarded.queue,
-            "infer": forwarded.infer,
-            "encode": encoded - returned,
-        }
-        for stage, duration in seconds.items():
-            self._metrics.stage_seconds.labels(header.name, stage).observe(duration)
+        batched = decoded + forwarded.queue
+        stages = (
+            Stage("decode", started, decoded),
+            Stage("queue", decoded, batched),
+            Stage("infer", batched, batched + forwarded.infer),
+            Stage("encode", returned, encoded),
+        )
+        for stage in stages:
+            self._metrics.stage_seconds.labels(header.name, stage.name).observe(stage.ended - stage.started)
         for name, num_pixels in pixels:
             self._metrics.class_pixels.labels(header.name, name).inc(num_pixels)
-        return Answer(content, wish.encoder.media_type, header.name, header.version, size, seconds)
+        return Answer(content, wish.encoder.media_type, header.name, header.version, size, stages)
 
     def _read(
         self, data: bytes | Pixels, header: CheckpointHeader, place: Place, wish: Wish

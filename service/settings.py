@@ -107,6 +107,9 @@ class Settings(BaseModel):
         default=None, description="null runtime: first pixel that fails, as ff00ff"
     )
     null_fail_load: bool = Field(default=False, description="null runtime: no model can be loaded")
+    tracing: bool = Field(
+        default=False, description="send spans to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
     log_format: Literal["json", "text"] = Field(default="json", description="json for machines, text for people")
 

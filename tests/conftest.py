@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("shared machine", deadline=None)  # the time of a single example says nothing there
+settings.load_profile("shared machine")
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from service import metrics
@@ -70,9 +70,15 @@ async def check_readiness(services: WithServices, response: Response) -> Readine
     return _describe(services.registry)
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def expose_metrics(services: WithServices) -> Response:
-    """Give the metrics in Prometheus' text format."""
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}, "application/openmetrics-text": {}}}},
+)
+async def expose_metrics(request: Request, services: WithServices) -> Response:
+    """Give the metrics in Prometheus' text format, or as OpenMetrics."""
+    if "application/openmetrics-text" in request.headers.get("accept", ""):
+        return Response(services.metrics.expose_open(), headers={"Content-Type": metrics.OPEN_CONTENT_TYPE})
     return Response(services.metrics.expose(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 

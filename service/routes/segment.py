@@ -67,13 +67,15 @@ async def segment(
 def _respond_to_all(
     request: Request, answers: Sequence[Answer | errors.ServiceError], uploads: Sequence[Upload], wish: Wish
 ) -> Response:
-    num_failed = sum(isinstance(answer, errors.ServiceError) for answer in answers)
-    request.state.log_fields = {"model": wish.model, "images": len(answers), "failed": num_failed}
+    done = [answer for answer in answers if isinstance(answer, Answer)]
+    request.state.stages = [stage for answer in done for stage in answer.stages]
+    request.state.log_fields = {"model": wish.model, "images": len(answers), "failed": len(answers) - len(done)}
     listing = list_answers(uploads, answers, wish.encoder.media_type)
     return Response(listing.content, media_type=listing.media_type, headers={"Vary": "Accept"})
 
 
 def _respond(request: Request, answer: Answer) -> Response:
+    request.state.stages = answer.stages
     timing = {stage: round(1000 * seconds, 2) for stage, seconds in answer.seconds.items()}
     request.state.log_fields = {"model": answer.model, **{f"{stage}_ms": ms for stage, ms in timing.items()}}
     headers = {

@@ -157,6 +157,7 @@ async def infer(  # noqa: PLR0913, PLR0917  # each is a part of the request
             answers = await unless_client_goes(request, pipeline.segment_all(images, visit, place, wish))
             written = await asyncio.to_thread(_write, asked, answers, wish)
     request.state.log_fields = {"model": visit.model.name, "images": len(images)}
+    request.state.stages = [stage for answer in answers if isinstance(answer, Answer) for stage in answer.stages]
     if written.json_bytes is None:
         return Response(written.content, media_type="application/json")
     headers = {JSON_LENGTH: str(written.json_bytes)}

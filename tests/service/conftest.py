@@ -17,6 +17,7 @@ from model_zoo.labels import voc_palette
 from model_zoo.spec import ModelSpec, SizeRule
 from service.app import create_app
 from service.settings import Settings
+from service.tracing import Recorder
 from tests.service.fakes import Echo
 
 SPEC = ModelSpec(
@@ -114,9 +115,9 @@ def serve_echo(checkpoints: Path, echo: Echo) -> Serve:
     """Give a way to run a ready app whose network is the fixture ``echo``."""
 
     @asynccontextmanager
-    async def serving(**values: object) -> AsyncIterator[httpx.AsyncClient]:
+    async def serving(recorder: Recorder | None = None, **values: object) -> AsyncIterator[httpx.AsyncClient]:
         settings = Settings.model_validate({"checkpoints": checkpoints, "device": "cpu", **values})
-        async with running(create_app(settings, runtimes={"torch": echo.build})) as client:
+        async with running(create_app(settings, runtimes={"torch": echo.build}, recorder=recorder)) as client:
             await until_ready(client)
             echo.batches.clear()
             echo.busy.clear()

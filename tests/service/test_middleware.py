@@ -33,7 +33,7 @@ def broken_app() -> FastAPI:
     return app
 
 
-@pytest.mark.parametrize("given", ["abc-123", "x" * 128, "~!"])
+@pytest.mark.parametrize("given", ["abc-123", "x" * 100, "~!"])
 async def test_a_sane_request_id_is_taken(serve_echo: Serve, given: str) -> None:
     async with serve_echo() as client:
         answer = await client.get("/healthz", headers={"X-Request-ID": given})
