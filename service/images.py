@@ -66,10 +66,11 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Hold the largest image that is decoded."""
+    """Hold the largest image that is decoded, and the most probabilities that are answered."""
 
     max_pixels: int
     max_side: int
+    max_probability_values: int = 1 << 25
 
 
 def decode_image(
@@ -111,6 +112,18 @@ def decode_image(
         raise
     except Exception as error:  # decoders fail on broken bytes in many ways; the client hears of it
         raise UnreadableImage(f"this {kind} is damaged or cut short ({len(data)} bytes)") from error
+
+
+def check_probabilities(num_classes: int, size: tuple[int, int], limits: ImageLimits) -> None:
+    """Do nothing if the probabilities of a mask of ``size``, ``(H, W)``, may be answered.
+
+    Raises:
+        ImageTooLarge: They are too many.
+    """
+    height, width = size
+    if num_classes * height * width > limits.max_probability_values:
+        most = f"at most {limits.max_probability_values} (max_probability_values); size=network makes them fewer"
+        raise ImageTooLarge(f"the probabilities of {num_classes} classes at {width}x{height} px are too many, {most}")
 
 
 def _recognise(data: bytes) -> str:

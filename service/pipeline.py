@@ -22,7 +22,7 @@ from model_zoo.preprocess import NetworkInput
 from model_zoo.segmentation import Segmentation
 from service.admission import Place, Priority
 from service.errors import DeadlineExceeded, ServiceError
-from service.images import ImageLimits, Pixels, decode_image
+from service.images import ImageLimits, Pixels, check_probabilities, decode_image
 from service.masks.encoder import ClassPixels, Encoder
 from service.metrics import Metrics
 from service.models import Model
@@ -166,7 +166,10 @@ class Pipeline:
     ) -> tuple[Image.Image | None, NetworkInput]:
         """Give the image, if its encoder needs it, and what goes to the network."""
         image = decode_image(data, self._limits, on_size=place.add_pixels)
-        return image if wish.encoder.needs_image else None, wish.view.prepare(image, header.spec)
+        item = wish.view.prepare(image, header.spec)
+        if wish.encoder.wanted.probabilities:
+            check_probabilities(header.spec.num_classes, item.size, self._limits)
+        return image if wish.encoder.needs_image else None, item
 
 
 def _write(

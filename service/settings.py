@@ -76,6 +76,9 @@ class Settings(BaseModel):
     max_images_per_request: int = Field(default=16, ge=1, le=1024, description="images in one form")
     max_image_pixels: int = Field(default=25_000_000, ge=1, le=MOST_PIXELS, description="width times height")
     max_image_side: int = Field(default=16_384, ge=1, le=1 << 20, description="width, and height, of an image")
+    max_probability_values: int = Field(
+        default=1 << 25, ge=0, le=1 << 32, description="classes times pixels of an answer in npz, 2 bytes each; 0: none"
+    )
     body_timeout: float = Field(default=10.0, gt=0, le=3600, description="time for a request's body to arrive")
     max_pending_body_bytes: int = Field(
         default=1 << 30, ge=1024, le=1 << 40, description="bytes of all bodies arriving"

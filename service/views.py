@@ -84,6 +84,6 @@ class View:
             asked=asked,
             confidence=confidence,
             probabilities=None if segmentation.probabilities is None else segmentation.probabilities.numpy(),
-            image=image if image is None else image.resize(mask.shape[::-1]),
+            image=image if image is None or image.size == mask.shape[::-1] else image.resize(mask.shape[::-1]),
             target=self.target,
         )

@@ -205,3 +205,20 @@ async def test_metrics_tell_how_many_pixels_each_class_has(serve_echo: Serve) ->
 
     found = dict(re.findall(r'segserve_class_pixels_total\{label="(\w+)",model="tiny"\} (\S+)', metrics))
     assert {name: round(float(value)) for name, value in found.items()} == {"sheep": 120_000, "cat": 100}
+
+
+@pytest.mark.parametrize(("most", "status"), [(5 * 90 * 70, 200), (5 * 90 * 70 - 1, 413)])
+async def test_probabilities_are_answered_up_to_a_limit(serve: Serve, most: int, status: int) -> None:
+    async with serve(max_probability_values=most) as client:
+        whole = await segment(client, "?format=npz")
+        small = await segment(client, "?format=npz&size=network")
+        mask = await segment(client)
+
+    assert (whole.status_code, small.status_code, mask.status_code) == (status, 200, 200)
+
+
+async def test_too_many_probabilities_are_told_with_the_limit(serve: Serve) -> None:
+    async with serve(max_probability_values=100) as client:
+        answer = await segment(client, "?format=npz")
+
+    assert "the probabilities of 5 classes at 90x70 px are too many, at most 100" in answer.json()["detail"]
