@@ -16,7 +16,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: $(VENV)/.installed-serve ## install and serve the checkpoint that ships with the package (PORT=9000, HOST=0.0.0.0)
+serve: $(VENV)/.installed-serve ## install and serve the checkpoints that ship with the package (PORT=9000, HOST=0.0.0.0)
 	SEGSERVE_LOG_FORMAT=$${SEGSERVE_LOG_FORMAT:-text} $(BIN)/segserve serve $(ADDRESS)
 
 test: $(VENV)/.installed-dev check ## install and run every check: format, lint, types, imports, tests, coverage
