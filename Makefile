@@ -19,18 +19,20 @@ help: ## list the targets
 serve: $(VENV)/.installed-serve ## install and serve the checkpoints that ship with the package (PORT=9000, HOST=0.0.0.0)
 	SEGSERVE_LOG_FORMAT=$${SEGSERVE_LOG_FORMAT:-text} $(BIN)/segserve serve $(ADDRESS)
 
-test: $(VENV)/.installed-dev check ## install and run every check: format, lint, types, imports, tests, coverage
+test: $(VENV)/.installed-dev check ## install and run every check: those of make check, tests, coverage
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 soak: $(VENV)/.installed-dev ## the long tests, and ten minutes of mixed traffic whose memory is watched
 	$(BIN)/pytest -m soak
 	$(BIN)/python benchmarks/soak.py --minutes 10
 
-check: $(VENV)/.installed-dev ## format, lint, types and import contracts, without the tests
+check: $(VENV)/.installed-dev ## format, lint, types, import contracts and known vulnerabilities, without the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml service model_zoo training
+	$(BIN)/python .ci/audit.py constraints.txt
 
 format: $(VENV)/.installed-dev ## put the code into the project's format
 	$(BIN)/ruff format .

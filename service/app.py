@@ -56,7 +56,9 @@ def create_app(
     metrics = Metrics()
     registry = _make_registry(settings, metrics, runtimes)
     codecs = ThreadPoolExecutor(settings.codec_threads, thread_name_prefix="codec")
-    limits = ImageLimits(settings.max_image_pixels, settings.max_image_side, settings.max_probability_values)
+    limits = ImageLimits(
+        settings.max_image_pixels, settings.max_image_side, settings.max_probability_values, settings.decode_timeout
+    )
     pipeline = Pipeline(registry, codecs, limits, metrics)
 
     @asynccontextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -66,11 +68,12 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Hold the largest image that is decoded, and the most probabilities that are answered."""
+    """Hold the largest image that is decoded, the seconds for it, and the most probabilities that are answered."""
 
     max_pixels: int
     max_side: int
     max_probability_values: int = 1 << 25
+    max_seconds: float = math.inf
 
 
 def decode_image(
@@ -81,7 +84,7 @@ def decode_image(
     ``on_size`` hears how many pixels there are before they are decoded; an error that it raises is raised here.
 
     Raises:
-        UnreadableImage: The bytes are no image, a broken one, or one that was made to keep its decoder busy.
+        UnreadableImage: The bytes are no image, a broken one, or one that keeps its decoder busy for too long.
         UnsupportedImage: It is an image of a kind that is not read.
         ImageTooLarge: It has more pixels than the limits allow.
     """
@@ -97,7 +100,7 @@ def decode_image(
         if kind == "WebP":
             _check_size(_webp_size(data), limits)  # its decoder allocates the canvas when it is opened
         # The decoder itself, not Image.open: that has a limit of its own, in a global, which warns before it refuses.
-        image = _DECODERS[kind](BytesIO(data))
+        image = _DECODERS[kind](_TimedBytes(data, limits.max_seconds))
         _check_size(image.size, limits)
         if isinstance(image, TiffImageFile):
             _check_size(_tile_size(image), limits)
@@ -112,6 +115,20 @@ def decode_image(
         raise
     except Exception as error:  # decoders fail on broken bytes in many ways; the client hears of it
         raise UnreadableImage(f"this {kind} is damaged or cut short ({len(data)} bytes)") from error
+
+
+class _TimedBytes(BytesIO):
+    """Let a decoder read for so many seconds; those that Pillow drives ask for a piece after the other."""
+
+    def __init__(self, data: bytes, seconds: float) -> None:
+        super().__init__(data)
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.monotonic() > self._until:
+            raise UnreadableImage(f"the image had not been decoded after {self._seconds:g} s (decode_timeout)")
+        return super().read(size)
 
 
 def check_probabilities(num_classes: int, size: tuple[int, int], limits: ImageLimits) -> None:

@@ -125,6 +125,8 @@ class CarefulProtocol(HttpToolsProtocol):
         """Say whether the connection stays: while a whole request waits for its answer."""
         if self.transport.is_closing() or self.transport.is_amid_request or not self._is_answering:
             return False
+        if not self.transport.can_write_eof():
+            return False
         if not self.pipeline and not self.cycle.response_started:
             self.transport.begin_answer()
             self.loop.call_later(_GONE_CHECK_INTERVAL, self._leave_if_refused)

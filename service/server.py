@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from service.app import create_app
 from service.dependencies import services_of
 from service.protocol import CarefulProtocol
 from service.registry import Registry
-from service.settings import Settings, is_loopback
+from service.settings import BadSetting, Settings, is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def serve(settings: Settings) -> str | None:
         server.should_exit = True
 
     app = create_app(settings, give_up=give_up)
+    has_tls = check_tls(settings)
     listener = _listen(settings.host, settings.port)
     logs.configure(level=settings.log_level, style=settings.log_format)
     if settings.api_keys is None and settings.api_keys_file is None and not is_loopback(settings.host):
@@ -63,15 +65,46 @@ def serve(settings: Settings) -> str | None:
         log_config=None,
         access_log=False,
         server_header=False,
+        ssl_certfile=settings.tls_certificate_file,
+        ssl_keyfile=settings.tls_key_file,
         limit_concurrency=settings.max_connections + 1,  # uvicorn refuses from this number on
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
     )
     server = _DrainingServer(config, services_of(app).registry, drain_delay=settings.drain_delay)
     host, port = listener.getsockname()[:2]
-    log.info("listening", extra={"url": f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"})
+    scheme, shown = "https" if has_tls else "http", f"[{host}]" if ":" in host else host
+    log.info("listening", extra={"url": f"{scheme}://{shown}:{port}"})
     with _favoured_event_loop():
         server.run(sockets=[listener])
     return reasons[0] if reasons else None
+
+
+def check_tls(settings: Settings) -> bool:
+    """Tell whether the settings ask for TLS, and try its files: uvicorn would begin with them and fail halfway.
+
+    Raises:
+        BadSetting: A file is missing, or they are no certificate and its key.
+    """
+    certificate, key = settings.tls_certificate_file, settings.tls_key_file
+    if certificate is None and key is None:
+        return False
+    if certificate is None or key is None:
+        raise BadSetting("bad setting tls_certificate_file, tls_key_file: one is set without the other")
+    for name, path in (("tls_certificate_file", certificate), ("tls_key_file", key)):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise BadSetting(f"bad setting {name}={path}: it cannot be read") from error
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password=_no_password)
+    except (ssl.SSLError, ValueError) as error:
+        what = "they are not a certificate and its key, in PEM, the key not encrypted"
+        raise BadSetting(f"bad setting tls_certificate_file={certificate}, tls_key_file={key}: {what}") from error
+    return True
+
+
+def _no_password() -> str:
+    raise ValueError  # without this, whoever starts the server would be asked for one on the terminal
 
 
 class _DrainingServer(uvicorn.Server):

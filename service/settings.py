@@ -79,6 +79,9 @@ class Settings(BaseModel):
     max_probability_values: int = Field(
         default=1 << 25, ge=0, le=1 << 32, description="classes times pixels of an answer in npz, 2 bytes each; 0: none"
     )
+    decode_timeout: float = Field(
+        default=10.0, gt=0, le=3600, description="time for decoding one image, in a thread of its own"
+    )
     body_timeout: float = Field(default=10.0, gt=0, le=3600, description="time for a request's body to arrive")
     max_pending_body_bytes: int = Field(
         default=1 << 30, ge=1024, le=1 << 40, description="bytes of all bodies arriving"
@@ -102,6 +105,10 @@ class Settings(BaseModel):
     api_key_rate: float = Field(
         default=0.0, ge=0, le=1e6, description="requests a second of a key whose line says nothing; 0: any number"
     )
+    tls_certificate_file: Path | None = Field(
+        default=None, description="PEM file of the certificate, and those between it and its root; then https alone"
+    )
+    tls_key_file: Path | None = Field(default=None, description="PEM file of the certificate's key, not encrypted")
     cors_origins: str = Field(
         default="", description="web pages that may ask from a browser, as https://example.org; by commas"
     )

@@ -141,12 +141,11 @@ class Succession:
         """Load a model that nobody has asked for yet, if there is room."""
         if model.state is not State.UNLOADED or not self._residency.has_room_for(model):
             return
-        try:
-            await self._residency.bring(model, may_evict=False)
-        except NoRoom:  # now that it was measured; the first request makes room for it
-            model.problem, model.retry_at = None, 0.0
-        except Exception:  # noqa: S110  # the model's problem and the log tell of it
-            pass
+        with suppress(Exception):  # the model's problem and the log tell of it
+            try:
+                await self._residency.bring(model, may_evict=False)
+            except NoRoom:  # now that it was measured; the first request makes room for it
+                model.problem, model.retry_at = None, 0.0
 
     async def _exchange(self, model: Model, candidate: Candidate) -> None:
         try:

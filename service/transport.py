@@ -40,6 +40,10 @@ class CarefulTransport(asyncio.Transport):
         self._transport.write(_FIRST_BYTES)
         self._has_begun = True
 
+    def can_write_eof(self) -> bool:
+        """Tell whether one half can be closed alone; over TLS it cannot."""
+        return self._transport.can_write_eof()
+
     def is_refused(self) -> bool:
         """Tell whether the other side has sent back what was written."""
         return bool(self.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
@@ -48,6 +52,8 @@ class CarefulTransport(asyncio.Transport):
         """Close once all is written; a client that does not take it in time loses it."""
         if self.is_amid_request:
             self.linger()
+            return
+        if self._transport.is_closing():
             return
         self._flush()
         self._transport.close()
@@ -60,7 +66,8 @@ class CarefulTransport(asyncio.Transport):
             return
         self._flush()
         self._is_lingering = True
-        self._transport.write_eof()
+        if self._transport.can_write_eof():  # not over TLS; there the answer's length says where it ends
+            self._transport.write_eof()
         self._transport.resume_reading()
         self._loop.call_later(LINGER, self._transport.abort)
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 LOWEST = (ROOT / "constraints-lowest.txt").read_text()
-NO_TEST_NEEDS = {"segserve", "import-linter", "mypy", "pre-commit", "ruff"}
+NO_TEST_NEEDS = {"segserve", "bandit", "import-linter", "mypy", "pip-audit", "pre-commit", "ruff"}
 
 
 def bounds(requirements: Iterable[str]) -> dict[str, str]:

@@ -61,7 +61,12 @@ class MaskQuery(MaskOptions):
     """Say in the query what the answer shall be."""
 
     model: str | None = Field(default=None, description="model, where it is not the default", examples=["voc"])
-    format: str | None = Field(default=None, description=f"{', '.join(ENCODERS)}; goes before Accept", examples=["png"])
+    format: str | None = Field(
+        default=None,
+        description="of the answer; goes before Accept",
+        examples=["png"],
+        json_schema_extra={"enum": [*ENCODERS, None]},
+    )
     from_name: Identifier | None = Field(default=None, description="labelstudio: name of the BrushLabels (tag)")
     to_name: Identifier | None = Field(default=None, description="labelstudio: name of the Image (image)")
 
@@ -71,7 +76,9 @@ class Hurry(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    x_request_timeout: str | None = Field(default=None, description="seconds until the answer is of no use any more")
+    x_request_timeout: str | None = Field(
+        default=None, description="seconds until the answer is of no use any more", examples=["2.5"]
+    )
     x_priority: str | None = Field(default=None, description="interactive (the default) or bulk", examples=["bulk"])
 
 

@@ -9,11 +9,12 @@ import pytest
 from tests.faults.conftest import save_model
 from tests.faults.server import Server, serving
 
-collect_ignore = [
-    file
-    for library, file in {"tritonclient": "test_triton.py", "huggingface_hub": "test_hugging_face.py"}.items()
-    if find_spec(library) is None
-]
+_NEEDED = {
+    "huggingface_hub": "test_hugging_face.py",
+    "schemathesis": "test_schemathesis.py",
+    "tritonclient": "test_triton.py",
+}
+collect_ignore = [file for library, file in _NEEDED.items() if find_spec(library) is None]
 
 
 @pytest.fixture(scope="package")

@@ -2,6 +2,7 @@ import struct
 import zlib
 from contextlib import suppress
 from io import BytesIO
+from itertools import count
 
 import numpy as np
 import pytest
@@ -18,6 +19,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 # Pillow warns of odd metadata; tests make warnings errors, a server makes them lines of its log.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+
+
+def noise(size: tuple[int, int]) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
 
 
 def lossless(image: Image.Image, kind: str) -> bytes:
@@ -135,6 +140,18 @@ def test_of_an_animation_the_first_frame_is_read(kind: str) -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_images_of_extreme_shape_are_read(kind: str, size: tuple[int, int]) -> None:
     assert decode_image(encode(Image.new("RGB", size), kind), LIMITS).size == size
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
+def test_decoding_ends_when_its_time_is_up(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.images.time.monotonic", count().__next__)  # a second between two looks at the clock
+    patient, hasty = ImageLimits(1_000_000, 3000, max_seconds=1000), ImageLimits(1_000_000, 3000, max_seconds=40)
+    quick, slow = lossless(noise((10, 10)), kind), lossless(noise((1000, 1000)), kind)
+
+    assert decode_image(quick, hasty).size == (10, 10)
+    assert decode_image(slow, patient).size == (1000, 1000)
+    with pytest.raises(UnreadableImage, match=r"had not been decoded after 40 s \(decode_timeout\)"):
+        decode_image(slow, hasty)
 
 
 def test_nothing_is_no_image() -> None:

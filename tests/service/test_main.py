@@ -219,6 +219,9 @@ def test_a_checkpoint_whose_weights_are_damaged_ends_a_strict_service_in_words(
     assert "Traceback" not in ended.stderr
 
 
+TLS = ("--tls-key-file", "/dev/null", "--tls-certificate-file")
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "code", "told"),
     [
@@ -230,6 +233,14 @@ def test_a_checkpoint_whose_weights_are_damaged_ends_a_strict_service_in_words(
         (["predict", "a.jpg", "--model", "x" * 300], {}, 1, f"checkpoints: {'x' * 300}"),
         (["serve", "--default-model", "x"], {}, 2, "bad setting default_model=x: no such model; there are tiny"),
         (["check", "/nowhere/at/all"], {}, 1, "/nowhere/at/all: No such file or directory"),
+        (["serve", "--tls-key-file", "/dev/null"], {}, 2, "bad setting tls_certificate_file, tls_key_file: one is set"),
+        (["serve", *TLS, "/nowhere"], {}, 2, "bad setting tls_certificate_file=/nowhere: it cannot be read"),
+        (
+            ["serve", *TLS, "/dev/null"],
+            {},
+            2,
+            "bad setting tls_certificate_file=/dev/null, tls_key_file=/dev/null: they",
+        ),
     ],
 )
 def test_bad_input_is_told_in_one_line(  # noqa: PLR0917  # fixtures, and the columns of the table
