@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 from model_zoo.checkpoint import BadCheckpoint
@@ -250,7 +251,8 @@ class Residency:
                 await device.free_cache()
         if model.segmenter is None:
             for kind in ("weights", "peak"):
-                self._metrics.model_bytes.labels(model.key, kind).set(0)
+                with suppress(KeyError):  # of older prometheus-clients, if it is gone already
+                    self._metrics.model_bytes.remove(model.key, kind)
         self._metrics.unloads.labels(model.name, reason).inc()
         log.info("model unloaded", extra={"model": model.key, "reason": reason})
 

@@ -53,10 +53,10 @@ class World:
         return self.registry.find(name)
 
     def metric(self, line: str) -> float:
-        for found in self._metrics().decode().splitlines():
-            if found.startswith(f"{line} "):
-                return float(found.split()[-1])
-        return 0.0
+        return next((float(found.split()[-1]) for found in self.lines(f"{line} ")), 0.0)
+
+    def lines(self, start: str) -> list[str]:
+        return [line for line in self._metrics().decode().splitlines() if line.startswith(start)]
 
 
 PICTURE = encode(noisy_image((64, 48)))
@@ -176,7 +176,10 @@ async def test_a_removed_file_drains_and_goes(tmp_path: Path, echo: Echo) -> Non
         echo.go.set()
         answered = await in_flight
         await until(lambda: service.metric('segserve_model_unloads_total{model="b",reason="removed"}') == 1)
+        holding = service.lines("segserve_model_bytes{")
 
+    assert len(holding) == 2  # weights and peak of the other model
+    assert all('model="a@1"' in line for line in holding)
     assert (answered.status_code, late.status_code) == (200, 404)
 
 
