@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from model_zoo.preprocess import NetworkInput, mirrored, normalise
 from model_zoo.segmentation import PLAIN, Segmentation, Wanted
-from model_zoo.spec import ModelSpec
-from model_zoo.upsample import upsample_argmax
+from model_zoo.sparse_argmax import Step
+from model_zoo.spec import ModelSpec, Prediction
+from model_zoo.upsample import segmented
 
 
 @torch.inference_mode()
@@ -29,13 +31,15 @@ def predict(
         One segmentation an image, in their order, on the CPU.
     """
     wishes = wanted or [PLAIN] * len(inputs)
-    views = list(forward(network, inputs, spec))
+    prediction: Prediction = network(network_batch(network, inputs, spec))
+    views = [replace(prediction, scores=scores[None]) for scores in prediction.scores]
     turned = [index for index, wish in enumerate(wishes) if wish.flip]
     if turned:
         others = forward(network, [mirrored(inputs[index]) for index in turned], spec)
         for index, other in zip(turned, others, strict=True):
             width = inputs[index].content[1]
-            views[index] = mean_of_views([views[index][..., :width], other[..., :width].flip(-1)])
+            both = [views[index].logits[0, ..., :width], other[..., :width].flip(-1)]
+            views[index] = Prediction(mean_of_views(both)[None])
     return [_segmentation(*one) for one in zip(views, inputs, wishes, strict=True)]
 
 
@@ -61,6 +65,13 @@ def mean_of_views(views: Sequence[Tensor]) -> Tensor:
     return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
 
 
-def _segmentation(logits: Tensor, item: NetworkInput, wanted: Wanted) -> Segmentation:
-    height, width = item.content
-    return upsample_argmax(logits[:, :height, :width], item.size, wanted).cpu()
+def _segmentation(prediction: Prediction, item: NetworkInput, wanted: Wanted) -> Segmentation:
+    """Give what is wanted of one image, whose ``prediction`` is of it alone."""
+    scores, steps = prediction.scores[0], []
+    if prediction.size is None:
+        scores = scores[:, : item.content[0], : item.content[1]]
+    else:
+        steps.append(Step(prediction.size, item.content, prediction.align_corners))
+    if item.size != item.content:
+        steps.append(Step(item.size, item.size))
+    return segmented(scores, steps, wanted).cpu()

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 from torch import Tensor
+from torch.nn import functional as F
 
 from model_zoo.labels import IGNORE_INDEX
 
@@ -40,12 +41,23 @@ SHOWN = 80
 class Prediction:
     """Hold what a network gives for a batch: scores before any softmax.
 
-    ``logits`` is ``[B, C, H, W]`` float, of exactly the height and width that went in. ``auxiliary`` holds more
-    logits of the same shape, by name, for training losses only; it is empty when the network is in eval mode.
+    ``scores`` is ``[B, C, h, w]`` float, as fine as the network makes them. Where that is coarser than the images,
+    ``size`` is the height and width that went in, to which they are to be upsampled bilinearly. ``auxiliary`` holds
+    logits ``[B, C, H, W]``, by name, for training losses only; it is empty when the network is in eval mode.
     """
 
-    logits: Tensor
+    scores: Tensor
     auxiliary: Mapping[str, Tensor] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    align_corners: bool = False
+
+    @property
+    def logits(self) -> Tensor:
+        """Give the scores upsampled, ``[B, C, H, W]`` float, of exactly the height and width that went in."""
+        if self.size is None:
+            return self.scores
+        scores = self.scores.float()  # between 16-bit numbers there is little room for what lies between two of them
+        return F.interpolate(scores, self.size, mode="bilinear", align_corners=self.align_corners)
 
 
 class Frozen(BaseModel):

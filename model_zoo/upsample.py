@@ -8,16 +8,38 @@ Letters: C classes, h and w size of the logits, H and W size of the mask, R rows
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from model_zoo.labels import IGNORE_INDEX
 from model_zoo.segmentation import PLAIN, Segmentation, Wanted
+from model_zoo.sparse_argmax import Step, sparse_argmax
 
 _BAND_VALUES = 1 << 22
 """The most logits that one band may hold: 16 MiB in float32."""
+
+
+def segmented(scores: Tensor, steps: Sequence[Step], wanted: Wanted = PLAIN) -> Segmentation:
+    """Give the mask of one image and what else is wanted of it, from scores ``[C, h, w]`` that all steps enlarge.
+
+    Plain masks are found on a CPU by ``sparse_argmax`` wherever it can, which takes a fraction of the time.
+    """
+    if wanted.is_plain and scores.device.type == "cpu":
+        mask = sparse_argmax(scores, steps)
+        if mask is not None:
+            return Segmentation(mask, torch.zeros(len(scores), dtype=torch.float64))
+    if not steps or not steps[-1].is_plain:
+        logits = _after(scores, steps)
+        return upsample_argmax(logits, (logits.shape[1], logits.shape[2]), wanted)
+    return upsample_argmax(_after(scores, steps[:-1]), steps[-1].grid, wanted)
+
+
+def _after(scores: Tensor, steps: Sequence[Step]) -> Tensor:
+    for step in steps:
+        scores = step.apply(scores)
+    return scores
 
 
 def upsample_argmax(logits: Tensor, size: tuple[int, int], wanted: Wanted = PLAIN) -> Segmentation:

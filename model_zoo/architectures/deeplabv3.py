@@ -8,6 +8,7 @@ Letters: B batch, C classes, F features, H and W height and width.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -15,7 +16,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from model_zoo.architectures.fcn_resnet import fcn_head
-from model_zoo.architectures.layers import ImagePool, PoolNorm, Rate, conv_norm, he_initialised, upsampled
+from model_zoo.architectures.layers import (
+    ImagePool,
+    PoolNorm,
+    Rate,
+    coarse_prediction,
+    conv_norm,
+    he_initialised,
+    upsampled,
+)
 from model_zoo.backbones import OutputStride, build_encoder
 from model_zoo.spec import Prediction
 
@@ -60,12 +69,13 @@ class DeepLabV3(nn.Module):
         self.auxiliary = fcn_head(halfway, num_classes, drop_rate=drop_rate) if auxiliary else None
 
     def forward(self, images: Tensor) -> Prediction:
-        """Map images ``[B, 3, H, W]`` to logits ``[B, C, H, W]``."""
+        """Map images ``[B, 3, H, W]`` to scores as coarse as the last map."""
         maps = self.encoder(images)
-        logits = upsampled(self.head(maps[-1]), like=images)
+        prediction = coarse_prediction(self.head(maps[-1]), like=images)
         if self.auxiliary is None or not self.training:
-            return Prediction(logits)
-        return Prediction(logits, {"halfway": upsampled(self.auxiliary(maps[self.auxiliary_tap]), like=images)})
+            return prediction
+        halfway = self.auxiliary(maps[self.auxiliary_tap])
+        return replace(prediction, auxiliary={"halfway": upsampled(halfway, like=images)})
 
 
 class AtrousPyramid(nn.Module):

@@ -14,7 +14,16 @@ import torch
 from pydantic import StringConstraints
 from torch import Tensor, nn
 
-from model_zoo.architectures.layers import ImagePool, PoolNorm, Rate, Width, conv_norm, he_initialised, upsampled
+from model_zoo.architectures.layers import (
+    ImagePool,
+    PoolNorm,
+    Rate,
+    Width,
+    coarse_prediction,
+    conv_norm,
+    he_initialised,
+    upsampled,
+)
 from model_zoo.backbones import OutputStride, build_encoder
 from model_zoo.spec import Prediction
 
@@ -65,12 +74,12 @@ class DeepLabV3Plus(nn.Module):
         self.score = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, images: Tensor) -> Prediction:
-        """Map images ``[B, 3, H, W]`` to logits ``[B, C, H, W]``."""
+        """Map images ``[B, 3, H, W]`` to scores ``[B, C, H/4, W/4]``."""
         _, fine, _, _, coarse = self.encoder(images)
         context = self.refine(self.pyramid(coarse))  # [B, F, H/16, W/16]
         context = upsampled(context, like=fine, align_corners=self.align_corners)
         features = self.fuse(torch.cat([context, self.skip(fine)], dim=1))  # [B, F, H/4, W/4]
-        return Prediction(upsampled(self.score(features), like=images, align_corners=self.align_corners))
+        return coarse_prediction(self.score(features), like=images, align_corners=self.align_corners)
 
 
 class AtrousPyramid(nn.Module):

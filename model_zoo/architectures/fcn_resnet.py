@@ -9,11 +9,12 @@ Letters: B batch, C classes, F features, H and W height and width.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor, nn
 
-from model_zoo.architectures.layers import Rate, conv_norm, upsampled
+from model_zoo.architectures.layers import Rate, coarse_prediction, conv_norm, upsampled
 from model_zoo.backbones import OutputStride, build_encoder
 from model_zoo.spec import Prediction
 
@@ -45,12 +46,12 @@ class FCNResNet(nn.Module):
         self.auxiliary = fcn_head(middle, num_classes, drop_rate=drop_rate) if auxiliary else None
 
     def forward(self, images: Tensor) -> Prediction:
-        """Map images ``[B, 3, H, W]`` to logits ``[B, C, H, W]``."""
+        """Map images ``[B, 3, H, W]`` to scores ``[B, C, H/8, W/8]``."""
         *_, middle, last = self.encoder(images)  # [B, F, H/8, W/8]
-        logits = upsampled(self.head(last), like=images)
+        prediction = coarse_prediction(self.head(last), like=images)
         if self.auxiliary is None or not self.training:
-            return Prediction(logits)
-        return Prediction(logits, {"layer3": upsampled(self.auxiliary(middle), like=images)})
+            return prediction
+        return replace(prediction, auxiliary={"layer3": upsampled(self.auxiliary(middle), like=images)})
 
 
 def fcn_head(channels: int, num_classes: int, *, drop_rate: float) -> nn.Sequential:

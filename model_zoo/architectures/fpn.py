@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model_zoo.architectures.layers import Rate, Width, he_initialised, upsampled
+from model_zoo.architectures.layers import Rate, Width, coarse_prediction, he_initialised, upsampled
 from model_zoo.backbones import EncoderName, build_encoder
 from model_zoo.spec import Prediction
 
@@ -60,12 +60,12 @@ class FPN(nn.Module):
         self.score = nn.Conv2d(segmentation_channels * (len(DOUBLINGS) if merge == "cat" else 1), num_classes, 1)
 
     def forward(self, images: Tensor) -> Prediction:
-        """Map images ``[B, 3, H, W]`` to logits ``[B, C, H, W]``."""
+        """Map images ``[B, 3, H, W]`` to scores ``[B, C, H/4, W/4]``."""
         _, *fine_to_coarse = self.encoder(images)
         pyramid = self._pyramid(fine_to_coarse[::-1])
         levels = [self._at_finest(level, pyramid[i:]) for i, level in enumerate(self.levels)]  # [B, F, H/4, W/4]
         merged = torch.cat(levels, dim=1) if self.merge == "cat" else torch.stack(levels).sum(dim=0)
-        return Prediction(upsampled(self.score(self.drop(merged)), like=images, align_corners=self.align_corners))
+        return coarse_prediction(self.score(self.drop(merged)), like=images, align_corners=self.align_corners)
 
     def _pyramid(self, coarse_to_fine: Sequence[Tensor]) -> list[Tensor]:
         """Give each map the channels of the pyramid, and what the coarser ones say."""

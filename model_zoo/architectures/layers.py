@@ -13,6 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model_zoo.spec import Prediction
+
 Width = Annotated[int, Field(ge=8, le=512)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 PoolNorm = Literal["layer", "batch"]
@@ -67,6 +69,12 @@ class ImagePool(nn.Sequential):
 def upsampled(maps: Tensor, *, like: Tensor, align_corners: bool = False) -> Tensor:
     """Bring ``[B, F, h, w]`` to the height and width of other maps or images ``[B, F', H, W]``, bilinearly."""
     return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=align_corners)
+
+
+def coarse_prediction(scores: Tensor, *, like: Tensor, align_corners: bool = False) -> Prediction:
+    """Say that scores ``[B, C, h, w]`` are to be brought to the height and width of the images they were made of."""
+    height, width = like.shape[-2:]
+    return Prediction(scores, size=(height, width), align_corners=align_corners)
 
 
 def mirror_pad(images: Tensor, *, height: tuple[int, int], width: tuple[int, int]) -> Tensor:

@@ -12,7 +12,7 @@ from torchvision.models.segmentation.lraspp import (  # type: ignore[import-unty
     LRASPPHead,
 )
 
-from model_zoo.architectures.layers import Width, upsampled
+from model_zoo.architectures.layers import Width, coarse_prediction
 from model_zoo.backbones import build_encoder
 from model_zoo.spec import Prediction
 
@@ -31,7 +31,7 @@ class LRASPP(nn.Module):
         self.head = LRASPPHead(low_channels, high_channels, num_classes, head_channels)
 
     def forward(self, images: Tensor) -> Prediction:
-        """Map images ``[B, 3, H, W]`` to logits ``[B, C, H, W]``."""
+        """Map images ``[B, 3, H, W]`` to scores ``[B, C, H/8, W/8]``."""
         _, _, low, _, high = self.encoder(images)
         scores = self.head({"low": low, "high": high})  # [B, C, H/8, W/8]
-        return Prediction(upsampled(scores, like=images))
+        return coarse_prediction(scores, like=images)

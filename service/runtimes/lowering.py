@@ -6,6 +6,7 @@ Letters: B images, C classes, h and w size of the network input.
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import torch
 from PIL import Image
@@ -40,8 +41,9 @@ class LoweredNetwork(nn.Module):
         self.dtype = dtype
 
     def forward(self, images: Tensor) -> Prediction:
-        """Map images ``[B, 3, h, w]`` to logits ``[B, C, h, w]``, both float32."""
-        return Prediction(self.network(images.to(self.dtype)).logits.float())
+        """Map images ``[B, 3, h, w]`` to what the network makes of them, both float32."""
+        prediction: Prediction = self.network(images.to(self.dtype))
+        return replace(prediction, scores=prediction.scores.float())
 
 
 def lowered(network: nn.Module, dtype: torch.dtype) -> LoweredNetwork:
