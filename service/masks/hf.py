@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field, RootModel
 
 from service.masks.encoder import LabelledMask
-from service.masks.png import png_bytes
+from service.masks.png import grey_png
 from service.masks.runs import runs_along
+
+_TWICE = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)).repeat(2)).view(np.uint16)
+"""Each byte with each of its bits twice, in the order of memory, ``[256]``."""
 
 
 class HfSegment(BaseModel):
@@ -33,9 +37,16 @@ def encode_hf(labelled: LabelledMask) -> bytes:
     segments = [
         HfSegment(
             label=labelled.classes[class_id],
-            mask=b64encode(png_bytes(Image.fromarray(labelled.mask == class_id).convert("L"))).decode("ascii"),
+            mask=b64encode(_two_bits(labelled.mask == class_id)).decode("ascii"),
             score=labelled.probability(class_id, runs.area),
         )
         for class_id, runs in runs_along(labelled.mask).by_class()
     ]
     return HfAnswer(segments).model_dump_json().encode()
+
+
+def _two_bits(is_inside: NDArray[np.bool_]) -> bytes:
+    """Write a grey PNG of 2 bits a pixel: a quarter of the bytes, which readers make 0 and 255 of as well."""
+    width = is_inside.shape[1]
+    rows = _TWICE[np.packbits(is_inside, axis=1)].view(np.uint8)[:, : -(-width // 4)]
+    return grey_png(rows, width, depth=2)

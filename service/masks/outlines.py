@@ -36,18 +36,12 @@ def find_areas(is_inside: NDArray[np.bool_]) -> list[Area]:
     regions = find_regions(is_inside.view(np.uint8)).at(np.where(lies_below, y, y - 1), np.minimum(x, next_x))
     outlines: dict[int, Ring] = {}
     holes: dict[int, list[Ring]] = {}
-    for region, ring in zip(regions.tolist(), rings, strict=True):
-        if signed_area(ring) > 0:
+    for region, ring, is_outline in zip(regions.tolist(), rings, lies_below.tolist(), strict=True):
+        if is_outline:  # a ring begins with its topmost part, and above a hole lies what is inside
             outlines[region] = ring
         else:
             holes.setdefault(region, []).append(ring)
     return [Area(outline, tuple(holes.get(region, ()))) for region, outline in sorted(outlines.items())]
-
-
-def signed_area(ring: Ring) -> float:
-    """Give the area inside a ring, below 0 if it runs round a hole."""
-    x, y = ring[:, 0], ring[:, 1]
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
 
 
 def _rings(padded: NDArray[np.int8]) -> list[Ring]:

@@ -28,4 +28,5 @@ def encode_overlay(labelled: LabelledMask) -> bytes:
 def blend(image: Image.Image, mask: Mask, palette: Sequence[Color]) -> Image.Image:
     """Colour the pixels of an RGB image by their class; class 0, the background, and void stay as they are."""
     blended = Image.blend(image, indexed_image(mask, palette).convert("RGB"), _OPACITY)
-    return Image.composite(blended, image, Image.fromarray((mask != 0) & (mask != IGNORE_INDEX)))
+    blended.paste(image, mask=Image.fromarray((mask == 0) | (mask == IGNORE_INDEX)))
+    return blended

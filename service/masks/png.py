@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import chain
 
+import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from model_zoo.labels import voc_palette
 from model_zoo.spec import Color
 from service.masks.encoder import LabelledMask, Mask
+
+UP = 2
+"""PNG's filter that tells a row as its difference from the one above."""
 
 _RUN_LENGTHS = 3
 """zlib's Z_RLE strategy: for masks faster than its default, and smaller."""
@@ -34,3 +40,25 @@ def png_bytes(image: Image.Image) -> bytes:
     output = BytesIO()
     image.save(output, PngImageFile.format, compress_level=1, compress_type=_RUN_LENGTHS)
     return output.getvalue()
+
+
+def grey_png(rows: Mask, width: int, *, depth: int = 8) -> bytes:
+    """Write a grey picture from the bytes of its rows ``[H, N]``; Pillow would try five filters on each."""
+    lines = np.empty((rows.shape[0], 1 + rows.shape[1]), np.uint8)
+    lines[:, 0] = UP
+    lines[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=lines[1:, 1:])
+    return filtered_png(lines, width, depth=depth, color_type=0)
+
+
+def filtered_png(lines: Mask, width: int, *, depth: int = 8, color_type: int) -> bytes:
+    """Write a PNG from the bytes of its lines ``[H, 1 + N]``, each with its filter in front."""
+    head = struct.pack(">IIBBBBB", width, len(lines), depth, color_type, 0, 0, 0)
+    packer = zlib.compressobj(level=1, strategy=_RUN_LENGTHS)
+    packed = packer.compress(lines.data) + packer.flush()
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(content, zlib.crc32(kind))
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-from PIL import Image
 from pydantic import BaseModel, Field
 
 from service.masks.encoder import LabelledMask, Mask
-from service.masks.png import png_bytes
+from service.masks.png import grey_png
 from service.masks.runs import runs_along
 
 
@@ -59,4 +58,4 @@ def encode_roboflow(labelled: LabelledMask) -> bytes:
 
 
 def _grey_png(values: Mask) -> str:
-    return b64encode(png_bytes(Image.fromarray(values))).decode("ascii")
+    return b64encode(grey_png(values, values.shape[1])).decode("ascii")

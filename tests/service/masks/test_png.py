@@ -8,7 +8,7 @@ from PIL import Image
 
 from model_zoo.labels import voc_color, voc_palette
 from service.masks.encoder import LabelledMask, Mask
-from service.masks.png import encode_png
+from service.masks.png import encode_png, grey_png
 
 MASKS = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.integers(0, 254))
 
@@ -34,3 +34,12 @@ def test_colours_are_those_of_the_classes_and_then_of_voc() -> None:
 
 def test_a_mask_is_always_eight_bits_deep() -> None:
     assert encode_png(labelled(np.zeros((3, 3), np.uint8)))[24:26] == b"\x08\x03"  # bit depth, indexed
+
+
+@given(MASKS)
+def test_a_grey_picture_has_the_very_values(values: Mask) -> None:
+    image = Image.open(BytesIO(grey_png(values, values.shape[1])))
+    image.verify()
+
+    assert image.mode == "L"
+    np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(grey_png(values, values.shape[1])))), values)
