@@ -56,6 +56,8 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
 )
 _MOST_SCANS = 50  # each goes over the whole image, however few its bytes; progressive files have about ten
 _MOST_SEGMENTS = 10_000  # each is read by Python
+_MOST_TILES = 100_000  # 25 million pixels in tiles of 16x16; each has a decoder of its own
+_ARITHMETIC = frozenset({b"\xc9", b"\xca", b"\xcb", b"\xcd", b"\xce", b"\xcf"})  # a scan of 100 bytes fills any image
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")  # those that a length follows, and the end of the image
 
 
@@ -104,6 +106,7 @@ def decode_image(
         _check_size(image.size, limits)
         if isinstance(image, TiffImageFile):
             _check_size(_tile_size(image), limits)
+            _check_tiles(image, len(data))
         on_size(image.width * image.height)
         image.load()
         return upright_rgb(image)
@@ -181,11 +184,24 @@ def _tile_size(image: TiffImageFile) -> tuple[int, int]:
     return int(image.tag_v2.get(322, 0)), int(image.tag_v2.get(323, 0))
 
 
+def _check_tiles(image: TiffImageFile, num_bytes: int) -> None:
+    """Refuse a TIFF whose strips or tiles are very many, or share their bytes: each would be decoded anew."""
+    for tag in (279, 325):  # how many bytes each strip, or tile, has
+        lengths = image.tag_v2.get(tag, ())
+        lengths = lengths if isinstance(lengths, tuple) else (lengths,)
+        if len(lengths) > _MOST_TILES:
+            raise UnreadableImage(f"this TIFF has {len(lengths)} strips or tiles, at most {_MOST_TILES}")
+        if sum(lengths) > num_bytes:
+            raise ValueError("the strips or tiles have more bytes than the file")
+
+
 def _check_work(data: bytes) -> None:
     """Refuse a JPEG that takes its decoder far longer than others of its size."""
     markers = list(islice(_jpeg_markers(data), _MOST_SEGMENTS + 1))
     if len(markers) > _MOST_SEGMENTS:
         raise UnreadableImage(f"this JPEG has more than {_MOST_SEGMENTS} segments")
+    if not _ARITHMETIC.isdisjoint(markers):
+        raise UnsupportedImage("this is a JPEG in arithmetic coding; read are those in Huffman's")
     num_scans = markers.count(b"\xda")
     if num_scans > _MOST_SCANS:
         raise UnreadableImage(f"this JPEG has {num_scans} scans, at most {_MOST_SCANS}")

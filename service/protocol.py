@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 << 10
 _LATE_BODY_TIMEOUT = 10.0
+_READ_PATIENCE, _LEAST_READ = 10.0, 1 << 16
+"""A client has to take so many bytes of its answer in so many seconds."""
 _GONE_CHECK_INTERVAL = 0.05
 _PROBES = frozenset({b"/healthz", b"/readyz", b"/startupz"})
 """Answered on however many connections, or slow clients could have a healthy process replaced."""
@@ -48,6 +50,7 @@ class CarefulProtocol(HttpToolsProtocol):
         self._is_deaf = False
         self._num_unparsed = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Wait for the first head."""
@@ -57,6 +60,8 @@ class CarefulProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._note_progress()
+        if self._stuck is not None:
+            self._stuck.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -120,6 +125,28 @@ class CarefulProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+    def pause_writing(self) -> None:
+        """Give up a client that takes nothing of its answer for a while."""
+        super().pause_writing()
+        self._expect_less_than(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """Go on: the client has taken nearly all."""
+        super().resume_writing()
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+    def _expect_less_than(self, num_bytes: int) -> None:
+        self._stuck = self.loop.call_later(_READ_PATIENCE, self._look_whether_less, num_bytes)
+
+    def _look_whether_less(self, num_bytes: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left > num_bytes - _LEAST_READ:
+            self.transport.abort()
+        else:
+            self._expect_less_than(left)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's tells nothing
         """Say whether the connection stays: while a whole request waits for its answer."""

@@ -13,10 +13,10 @@ from binascii import Error as BadBase64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, ValidationError
 
 from service.errors import InvalidRequest
 from service.images import Pixels
@@ -30,12 +30,21 @@ _CHANNELS = 3
 _LENGTH_BYTES = 4
 """How many bytes say how long an element of BYTES is."""
 
+_MOST_JSON_VALUES = 2_000_000
+"""Each takes a hundred bytes while it is read, and nobody else gets a turn."""
+
+_MOST_IMAGES = 1024
+"""As many as ``max_images_per_request`` may allow."""
+
+Side = Annotated[int, Field(le=1 << 40)]
+"""A number that is quick to multiply and to write, whatever a client sends."""
+
 
 class Tensor(BaseModel):
     """Describe a tensor, with its values unless they follow as bytes."""
 
     name: str = Field(examples=[IMAGE])
-    shape: list[int] = Field(examples=[[1]])
+    shape: Annotated[list[Side], FailFast(), Field(max_length=4, examples=[[1]])]
     datatype: str = Field(examples=["BYTES"])
     parameters: dict[str, JsonValue] = {}
     data: list[JsonValue] | None = Field(default=None, examples=[["/9j/4AAQSkZJRg=="]])
@@ -51,11 +60,12 @@ class WantedOutput(BaseModel):
 class InferRequest(BaseModel):
     """Hold the JSON of a request."""
 
-    model_config = ConfigDict(extra="forbid")
+    # What is extra is refused by read_request, at the first: pydantic would tell of every single one
+    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
 
     id: str | None = Field(default=None, examples=["42"])
-    inputs: list[Tensor]
-    outputs: list[WantedOutput] = []
+    inputs: Annotated[list[Tensor], FailFast(), Field(max_length=16)]
+    outputs: Annotated[list[WantedOutput], FailFast(), Field(max_length=16)] = []
     parameters: dict[str, JsonValue] = Field(default={}, description="the options of POST /segment, by their names")
 
 
@@ -77,12 +87,16 @@ def read_request(body: bytes, json_bytes: int | None) -> tuple[InferRequest, lis
     if json_bytes is not None and not 0 <= json_bytes <= len(body):
         raise InvalidRequest(f"Inference-Header-Content-Length is {json_bytes}, the body has {len(body)} bytes")
     head, rest = body[:json_bytes], b"" if json_bytes is None else body[json_bytes:]
+    if head.count(b",") > _MOST_JSON_VALUES:
+        raise InvalidRequest(f"the JSON holds more than {_MOST_JSON_VALUES} values; pixels may follow it as bytes")
     try:
         request = InferRequest.model_validate_json(head)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part)[:50] for part in first["loc"]) or "its syntax"
         raise InvalidRequest(f"the JSON is wrong in {where}") from error
+    for name in request.model_extra or ():
+        raise InvalidRequest(f"the JSON is wrong in {name[:50]}")
     if [tensor.name for tensor in request.inputs] != [IMAGE]:
         found = ", ".join(repr(tensor.name[:50]) for tensor in request.inputs) or "none"
         raise InvalidRequest(f"the inputs are {found}; there has to be one, named {IMAGE!r}")
@@ -100,6 +114,10 @@ def _read_images(tensor: Tensor, rest: bytes) -> list[bytes | Pixels]:
         raise InvalidRequest(f"binary_data_size of {IMAGE!r} is {size!r}, {len(rest)} bytes follow the JSON"[:200])
     if any(side < 0 for side in tensor.shape):
         raise InvalidRequest(f"shape of {IMAGE!r} is {_shown(tensor.shape)}, it cannot be below 0")
+    if tensor.shape and tensor.shape[0] > _MOST_IMAGES and len(tensor.shape) in {1, 2, 4}:
+        raise InvalidRequest(
+            f"shape of {IMAGE!r} is {_shown(tensor.shape)}, at most {_MOST_IMAGES} images may come at once"
+        )
     match tensor.datatype:
         case "BYTES":
             return list(_read_files(tensor, None if size is None else rest))
@@ -125,8 +143,11 @@ def _decoded(data: Sequence[JsonValue]) -> Iterator[bytes]:
 
 
 def _cut(rest: bytes) -> Iterator[bytes]:
-    start = 0
+    start = number = 0
     while start < len(rest):
+        number += 1
+        if number > _MOST_IMAGES:
+            raise InvalidRequest(f"more than {_MOST_IMAGES} elements of {IMAGE!r} follow the JSON")
         begin = start + _LENGTH_BYTES
         end = begin + int.from_bytes(rest[start:begin], "little")
         if end > len(rest) or begin > len(rest):

@@ -84,6 +84,10 @@ class CarefulTransport(asyncio.Transport):
         """Tell about the connection."""
         return self._transport.get_extra_info(name, default)
 
+    def get_write_buffer_size(self) -> int:
+        """Tell how much is written and not taken yet."""
+        return self._transport.get_write_buffer_size()
+
     def pause_reading(self) -> None:
         """Take no more data."""
         self._transport.pause_reading()

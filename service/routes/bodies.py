@@ -27,6 +27,12 @@ _JSON = "application/json"
 _ANY_BYTES = ("application/octet-stream", "")
 """What says nothing of the body, which says itself what it is."""
 
+_MOST_COMMAS = 100
+"""Of a JSON body, which needs two; pydantic would tell of every single key that is wrong."""
+
+_MOST_TEXT = 1 << 12
+"""Bytes of a text field: it is refused anyway, but first decoded as its charset says, and some take quadratic time."""
+
 
 class HfParameters(BaseModel):
     """Hold what clients of Hugging Face's task may ask for; the options of the query go further."""
@@ -123,14 +129,18 @@ async def body_in_time(*, deadline: float, patience: float) -> AsyncIterator[Non
         raise errors.ClientGone("the client hung up while it sent the body") from error
 
 
+_WANTED = "wanted is an object with the image in base64 as inputs, and maybe parameters with a subtask, semantic"
+
+
 def _read_json(body: bytes) -> Uploads:
+    if body.count(b",") > _MOST_COMMAS:
+        raise errors.InvalidRequest(f"the JSON body has more than {_MOST_COMMAS} commas; {_WANTED}")
     try:
         return Uploads((Upload(HfRequest.model_validate_json(body).inputs),), are_listed=False)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part)[:50] for part in first["loc"]) or "its syntax"
-        wanted = "an object with the image in base64 as inputs, and maybe parameters with a subtask, semantic"
-        raise errors.InvalidRequest(f"the JSON body is wrong in {where}; wanted is {wanted}") from error
+        raise errors.InvalidRequest(f"the JSON body is wrong in {where}; {_WANTED}") from error
 
 
 # Older Starlettes let their parser's own error through; all let through what a charset makes of a name.
@@ -144,6 +154,7 @@ class _InMemoryParser(MultiPartParser):
 
 async def _read_form(request: Request, most: int) -> Uploads:
     parser = _InMemoryParser(request.headers, request.stream(), max_files=most + 1, max_fields=2)
+    parser.max_part_size = _MOST_TEXT  # older Starlettes have no argument for it
     try:
         form = await parser.parse()
     except _BROKEN_FORM as error:

@@ -185,14 +185,15 @@ def _encoder(asked: InferRequest) -> Encoder:
 
 def _view(asked: InferRequest) -> View:
     options = {name: value for name, value in asked.parameters.items() if name not in _NOT_OURS}
+    for name in options:
+        if name not in MaskOptions.model_fields:  # at the first: pydantic would tell of every single one
+            known = ", ".join(MaskOptions.model_fields)
+            raise InvalidRequest(f"unknown parameter {name[:50]!r}, known are {known}")
     try:
         return MaskOptions.model_validate(options).view()
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = ".".join(str(part)[:50] for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(MaskOptions.model_fields)
-            raise InvalidRequest(f"unknown parameter {name!r}, known are {known}") from error
         raise InvalidRequest(f"parameter {name} is {repr(first['input'])[:50]}: {first['msg']}") from error
 
 

@@ -26,7 +26,10 @@ class MaskOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     classes: str | None = Field(
-        default=None, description="names, by commas: pixels of others become void", examples=["dog,person"]
+        default=None,
+        max_length=1 << 16,
+        description="names, by commas: pixels of others become void",
+        examples=["dog,person"],
     )
     threshold: float = Field(
         default=0.0, ge=0, le=1, description="pixels whose class is less probable become void", examples=[0.5]

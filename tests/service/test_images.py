@@ -218,6 +218,32 @@ def test_a_tiff_with_a_huge_tile_is_refused() -> None:
         decode_image(data, LIMITS)
 
 
+def test_a_jpeg_in_arithmetic_coding_is_refused_for_a_hundred_bytes_of_it_fill_any_image() -> None:
+    data = lossless(noisy_image(), "JPEG").replace(b"\xff\xc0", b"\xff\xc9", 1)
+
+    with pytest.raises(UnsupportedImage, match="this is a JPEG in arithmetic coding"):
+        decode_image(data, LIMITS)
+
+
+def tiff(*, height: int, num_strips: int, length: int) -> bytes:
+    """Make a TIFF of one column whose strips all lie at the same place."""
+    behind = 8 + 2 + 12 * 10 + 4
+    tags = {256: 1, 257: height, 258: 8, 259: 1, 262: 1, 273: behind, 277: 1, 278: 1, 279: behind + 4 * num_strips}
+    counts = {273: num_strips, 279: num_strips}
+    entries = [struct.pack("<HHII", tag, 4, counts.get(tag, 1), value) for tag, value in tags.items()]
+    entries.append(struct.pack("<HHII", 284, 4, 1, 1))
+    lists = struct.pack(f"<{num_strips}I", *[8] * num_strips) + struct.pack(f"<{num_strips}I", *[length] * num_strips)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + bytes(4) + lists
+
+
+def test_strips_of_a_tiff_may_lie_anywhere_but_not_share_all_their_bytes() -> None:
+    assert decode_image(tiff(height=3, num_strips=3, length=1), LIMITS).size == (1, 3)
+    with pytest.raises(UnreadableImage):
+        decode_image(tiff(height=3, num_strips=3, length=100), LIMITS)
+    with pytest.raises(UnreadableImage, match="this TIFF has 100001 strips or tiles, at most 100000"):
+        decode_image(tiff(height=3, num_strips=100_001, length=1), LIMITS)
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("percent", range(5, 100, 5))
 def test_a_truncated_image_is_refused_or_read(kind: str, percent: int) -> None:

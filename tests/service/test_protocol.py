@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from service import protocol
 from service.protocol import MAX_HEAD_BYTES, CarefulProtocol
 
 pytestmark = pytest.mark.anyio
@@ -20,10 +21,11 @@ GET = b"GET /read HTTP/1.1\r\nHost: test\r\n\r\n"
 POST = b"POST /%b HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n"
 IDLE_SECONDS = 1
 LARGE = 10 << 20
+GREAT = 40 << 20  # more than the buffers of both ends take
 
 
 class App:
-    """Read the body and give its length; ``/ignore`` answers without, ``/wait`` answers when ``go`` is set."""
+    """Read the body and give its length; ``/ignore`` answers without, ``/wait`` when ``go`` is set, ``/great`` much."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -43,7 +45,7 @@ class App:
         if scope["path"] == "/wait":
             self.begun.set()
             await self._wait(receive)
-        body = b"%d" % num_bytes
+        body = bytes(GREAT) if scope["path"] == "/great" else b"%d" % num_bytes
         headers = [(b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -409,3 +411,34 @@ async def test_a_connection_that_asks_for_nothing_does_not_hold_up_the_end(
         server.should_exit = True
         with anyio.fail_after(5):
             assert await client.rest() == b""
+
+
+GREAT_GET = b"GET /great HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+async def test_who_takes_nothing_of_an_answer_is_given_up(
+    connect: Connect, server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "_READ_PATIENCE", 0.2)
+    async with connect() as client:
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]  # or it would read on by itself
+        await client.send(GREAT_GET)
+        with anyio.fail_after(20):
+            while not server.server_state.connections:  # noqa: ASYNC110  # it has not begun
+                await anyio.sleep(0.01)
+            while server.server_state.connections:  # noqa: ASYNC110  # nothing tells of it
+                await anyio.sleep(0.05)
+
+
+async def test_who_takes_it_slowly_gets_all(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_READ_PATIENCE", 0.3)
+    async with connect() as client:
+        await client.send(GREAT_GET)
+        taken = 0
+        with anyio.fail_after(60):
+            await client.reader.readuntil(b"\r\n\r\n")
+            while taken < GREAT:
+                taken += len(await client.reader.readexactly(min(1 << 20, GREAT - taken)))
+                await anyio.sleep(0.03)
+
+    assert taken == GREAT

@@ -80,6 +80,12 @@ RGB = {"datatype": "UINT8", "shape": [1, 2, 3]}
         ({**RGB, "data": [[0], [0], [0], [0], [0], [0]]}, b"", "not one flat list of whole numbers from 0 to 255"),
         ({**RGB, "name": "picture", "data": []}, b"", "the inputs are 'picture'; there has to be one, named 'image'"),
         ({**RGB, "shape": "x"}, b"", "the JSON is wrong in inputs.0.shape"),
+        ({**RGB, "shape": [10**4000] * 2}, b"", "the JSON is wrong in inputs.0.shape.0"),
+        ({**RGB, "shape": [1] * 500}, b"", "the JSON is wrong in inputs.0.shape"),
+        ({**RGB, "data": [[]] * 2_000_001}, b"", "the JSON holds more than 2000000 values"),
+        ({**RGB, "shape": [1 << 40, 1, 1, 3]}, b"", "has neither data nor binary_data_size"),
+        ({**RGB, "shape": [1025, 1, 1, 3], "data": []}, b"", "at most 1024 images may come at once"),
+        ({**FILE, "parameters": {"binary_data_size": 5000}}, bytes(5000), "more than 1024 elements of 'image' follow"),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_refused(tensor: dict[str, Any], rest: bytes, told: str) -> None:

@@ -181,6 +181,7 @@ async def test_the_time_of_each_stage_is_told(serve_echo: Serve) -> None:
         (b"--x", {"Content-Type": "multipart/form-data"}, "", 422, "the form cannot be read"),
         (b"rubbish", {"Content-Type": "multipart/form-data; boundary=x"}, "", 422, "the form cannot be read"),
         (FORM, {"Content-Type": "multipart/form-data; boundary=x; charset=undefined"}, "", 422, "the form cannot"),
+        (b'{"a":1' + b',"b":2' * 200 + b"}", {"Content-Type": "application/json"}, "", 422, "more than 100 commas"),
     ],
 )  # fmt: skip
 async def test_bad_requests_are_told_what_is_wrong(  # noqa: PLR0917  # each is a column of the table
@@ -212,6 +213,19 @@ async def test_a_form_with_other_fields_is_refused(serve_echo: Serve, fields: di
 
     assert answer.status_code == 422
     assert told in answer.json()["detail"]
+
+
+async def test_a_long_text_is_refused_before_its_charset_is_heard(serve_echo: Serve) -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n%b\r\n--x--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x; charset=punycode"}
+
+    async with serve_echo() as client:
+        long = await client.post("/segment", content=form % (b"a" * 5000), headers=headers)
+        short = await client.post("/segment", content=form % b"a-", headers=headers)
+
+    assert (long.status_code, short.status_code) == (422, 422)
+    assert "the form cannot be read" in long.json()["detail"]
+    assert "the form holds" in short.json()["detail"]
 
 
 async def test_a_large_form_is_not_written_to_the_disk(serve_echo: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
