@@ -106,7 +106,7 @@ def decode_image(
         _check_size(image.size, limits)
         if isinstance(image, TiffImageFile):
             _check_size(_tile_size(image), limits)
-            _check_tiles(image, len(data))
+            _check_tiles(image, data)
         on_size(image.width * image.height)
         image.load()
         return upright_rgb(image)
@@ -184,15 +184,22 @@ def _tile_size(image: TiffImageFile) -> tuple[int, int]:
     return int(image.tag_v2.get(322, 0)), int(image.tag_v2.get(323, 0))
 
 
-def _check_tiles(image: TiffImageFile, num_bytes: int) -> None:
-    """Refuse a TIFF whose strips or tiles are very many, or share their bytes: each would be decoded anew."""
-    for tag in (279, 325):  # how many bytes each strip, or tile, has
-        lengths = image.tag_v2.get(tag, ())
-        lengths = lengths if isinstance(lengths, tuple) else (lengths,)
+def _check_tiles(image: TiffImageFile, data: bytes) -> None:
+    """Refuse a TIFF whose strips or tiles are very many, share their bytes, or are JPEGs that take very long."""
+    for starts, ends in ((273, 279), (324, 325)):  # where each strip, or tile, begins, and how many bytes it has
+        offsets, lengths = _numbers_of(image, starts), _numbers_of(image, ends)
         if len(lengths) > _MOST_TILES:
             raise UnreadableImage(f"this TIFF has {len(lengths)} strips or tiles, at most {_MOST_TILES}")
-        if sum(lengths) > num_bytes:
+        if sum(lengths) > len(data):
             raise ValueError("the strips or tiles have more bytes than the file")
+        if image.tag_v2.get(259) in {6, 7}:  # each is a JPEG; of a single one, libtiff may read more than is told
+            for offset, length in zip(offsets, lengths, strict=True):
+                _check_work(data[offset : None if len(lengths) == 1 else offset + length])
+
+
+def _numbers_of(image: TiffImageFile, tag: int) -> tuple[int, ...]:
+    found = image.tag_v2.get(tag, ())
+    return found if isinstance(found, tuple) else (found,)
 
 
 def _check_work(data: bytes) -> None:

@@ -225,6 +225,14 @@ def test_a_jpeg_in_arithmetic_coding_is_refused_for_a_hundred_bytes_of_it_fill_a
         decode_image(data, LIMITS)
 
 
+def test_so_is_a_tiff_that_holds_such_a_jpeg() -> None:
+    data = encode(noisy_image(), "TIFF", compression="jpeg")
+
+    assert decode_image(data, LIMITS).size == noisy_image().size
+    with pytest.raises(UnsupportedImage, match="arithmetic coding"):
+        decode_image(data.replace(b"\xff\xc0", b"\xff\xc9", 1), LIMITS)
+
+
 def tiff(*, height: int, num_strips: int, length: int) -> bytes:
     """Make a TIFF of one column whose strips all lie at the same place."""
     behind = 8 + 2 + 12 * 10 + 4
