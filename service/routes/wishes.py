@@ -27,7 +27,7 @@ class MaskOptions(BaseModel):
 
     classes: str | None = Field(
         default=None,
-        max_length=1 << 16,
+        max_length=4096,
         description="names, by commas: pixels of others become void",
         examples=["dog,person"],
     )
