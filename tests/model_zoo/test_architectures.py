@@ -56,6 +56,7 @@ def accepts(adapter: TypeAdapter[object], value: Argument) -> bool:
     return True
 
 
+@pytest.mark.no_cover
 @every_architecture
 @settings(max_examples=12, deadline=None)
 @given(height=st.integers(32, 97), width=st.integers(32, 97))
@@ -69,6 +70,7 @@ def test_trap_26_logits_have_exactly_the_size_of_any_image(name: str, height: in
     assert logits.shape == (1, NUM_CLASSES, height, width)
 
 
+@pytest.mark.no_cover
 @every_architecture
 @pytest.mark.parametrize("size", [(375, 500), (700, 700), (32, 700)])
 def test_trap_26_sizes_that_others_refuse(name: str, size: tuple[int, int]) -> None:
@@ -253,6 +255,7 @@ LITE0_ZEROS = (96 * 128**2 * 7 + 144 * 64**2 * 11 + 240 * 32**2 * 7) / 1e9
 """Mult-adds with the zero weights that stand for padding, in the depthwise convolutions of stride 2 up to 1/16."""
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("name", "arguments", "millions", "giga_macs"),
     [

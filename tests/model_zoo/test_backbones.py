@@ -113,6 +113,7 @@ def test_late_maps_come_from_the_last_layer_at_their_stride(name: EncoderName) -
     assert dict(zip(encoder.taps, encoder.channels, strict=True)) == dict(last[stride] for stride in (2, 4, 8, 16, 32))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", get_args(EncoderName))
 @pytest.mark.parametrize("late_maps", [False, True])
 def test_a_shallow_encoder_gives_the_first_maps_of_a_deep_one_and_ends_there(
