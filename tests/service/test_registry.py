@@ -1,8 +1,8 @@
 """The registry as its users see it: models that come, change and go while requests are answered."""
 
 import asyncio
-import re
 import gc
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
