@@ -17,15 +17,12 @@ CPU is that of all processes of a server, those that have ended included; memory
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +31,8 @@ from benchmarks.serving import images
 from benchmarks.serving.networks import find_network, write_masks
 from benchmarks.serving.report import render
 from benchmarks.serving.results import Results, describe_run
-from benchmarks.serving.rows import ROOT, ROWS, SETTINGS, TRIVIAL, is_installed
-from benchmarks.serving.visit import Load, Setup, Visit
+from benchmarks.serving.rows import ROWS, SETTINGS, TRIVIAL, is_installed
+from benchmarks.serving.visit import Load, Setup, Visit, run_visit
 
 TRIAL_CLIENTS = 8
 COMMON_SHARE = 0.8
@@ -60,7 +57,9 @@ def main(words: Sequence[str] | None = None) -> int:
     for name in set(options.rows) - set(rows):
         print(f"{name} is left out: run benchmarks/peers/setup.sh {name} first", file=sys.stderr)
     shown = {key: value for key, value in vars(options).items() if key not in ("json", "under", "port")}
-    results = Results(describe_run(words, [*rows, TRIVIAL], {**shown, "real_photos": images.is_real()}))
+    results = Results(
+        describe_run(words, [*rows, TRIVIAL], {**shown, "real_photos": images.is_real()}, module="benchmarks.serve")
+    )
     for visit in visits(options, rows, results):
         print(_line(visit), file=sys.stderr, flush=True)
         results.visits.append(visit)
@@ -75,9 +74,9 @@ def visits(options: argparse.Namespace, rows: Sequence[str], results: Results) -
     network = find_network(options.network)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
-        setup = _setup(Path(name), options, network)
+        setup = write_setup(Path(name), options, kind=options.images, network=network)
         clients = [Load(clients=count) for count in options.clients]
-        yield _visit(Visit(row=TRIVIAL, round=1, loads=clients), setup, under=options.under)
+        yield run_visit(Visit(row=TRIVIAL, round=1, loads=clients), setup, under=options.under)
         for number in range(0 if options.trial else 1, options.rounds + 1):
             loads = _loads(options, results) if number else [Load(clients=TRIAL_CLIENTS)]
             for row in turned(rows, number):
@@ -85,7 +84,7 @@ def visits(options: argparse.Namespace, rows: Sequence[str], results: Results) -
                     print(f"{row} is left out of round {number}: the time is over", file=sys.stderr)
                     continue
                 is_compared = network is not None and row not in results.rows
-                yield _visit(Visit(row, number, loads, is_compared), setup, under=options.under)
+                yield run_visit(Visit(row, number, loads, is_compared), setup, under=options.under)
 
 
 def turned(rows: Sequence[str], number: int) -> list[str]:
@@ -136,12 +135,12 @@ def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
-def _setup(folder: Path, options: argparse.Namespace, network: Path | None) -> Setup:
+def write_setup(folder: Path, options: argparse.Namespace, *, kind: str, network: Path | None) -> Setup:
     """Write the pictures and the masks that they should get, and say what all visits have in common."""
     photos, masks = folder / "images", folder / "masks"
     photos.mkdir()
     masks.mkdir()
-    for number, jpeg in enumerate(images.make(options.images)):
+    for number, jpeg in enumerate(images.make(kind)):
         (photos / f"{number:03}.jpg").write_bytes(jpeg)
     if network is not None:
         write_masks(network, photos, masks)
@@ -167,17 +166,6 @@ def _loads(options: argparse.Namespace, results: Results) -> list[Load]:
         *common,
         *(Load(rate=rate) for rate in options.rate),
     ]
-
-
-def _visit(visit: Visit, setup: Setup, *, under: Sequence[str]) -> dict[str, Any]:
-    """Have a visit made by a process of its own, and give what it found."""
-    with tempfile.TemporaryDirectory() as name:
-        plan, out = Path(name) / "plan.json", Path(name) / "found.json"
-        plan.write_text(json.dumps({"visit": asdict(visit), "setup": asdict(setup), "out": str(out)}), encoding="utf-8")
-        command = [*under, sys.executable, "-m", "benchmarks.serving.visit", str(plan)]
-        subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603  # our own module
-        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-        return found
 
 
 def _line(visit: Mapping[str, Any]) -> str:

@@ -54,6 +54,7 @@ class Plan:
     patience: float = 60.0
     seed: int = 0
     root: int | None = None
+    wants_png: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,7 @@ class Client:
         self.num_connections = 0
         self._requests = [Path(path).read_bytes() for path in plan.requests]
         self._port = plan.port
+        self._wants_png = plan.wants_png
         self._idle: list[_Connection] = []
         self._waiting: set[asyncio.Task[Sample]] = set()
 
@@ -164,7 +166,7 @@ class Client:
         except OSError as error:
             sample.failure = "connection lost" if isinstance(error, ConnectionError) else "no connection"
         else:
-            sample.failure = _complaint(answer)
+            sample.failure = _complaint(answer, wants_png=self._wants_png)
             if answer.keeps_alive and not connection.is_closed:
                 self._idle.append(connection)
         sample.ended = time.monotonic()
@@ -321,11 +323,11 @@ class _Connection(asyncio.Protocol):
         self.close()
 
 
-def _complaint(answer: Answer) -> str | None:
+def _complaint(answer: Answer, *, wants_png: bool) -> str | None:
     """Say what is wrong with an answer, if anything is."""
     if answer.status != 200:
         return f"status {answer.status}"
-    return None if any(signature in answer.body for signature in _SIGNATURES) else "no PNG"
+    return None if not wants_png or any(signature in answer.body for signature in _SIGNATURES) else "no PNG"
 
 
 async def _end(tasks: Collection[asyncio.Task[Any]], patience: float) -> None:

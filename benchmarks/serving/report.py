@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Any
 
 from benchmarks.serving.results import Results
 from benchmarks.serving.rows import TRIVIAL, is_own
@@ -41,7 +42,7 @@ def starts(results: Results) -> str:
                 "" if share is None else f"{share:.3%}",
             ]
         )
-    return _lay_out(head, lines)
+    return lay_out(head, lines)
 
 
 def table(results: Results, load: str) -> str:
@@ -63,7 +64,7 @@ def table(results: Results, load: str) -> str:
         key = "images_per_second" if is_closed else "p99"
         ratios = [spread(results.ratios(*pair, load, key), ".2f") for pair in pairs]
         lines.append([f"`{row}`", *_cells(results, row, load), *ratios])
-    return _lay_out(head, lines)
+    return lay_out(head, lines)
 
 
 def failures(results: Results) -> str:
@@ -80,24 +81,28 @@ def failures(results: Results) -> str:
 
 
 def circumstances(results: Results) -> str:
-    """Say on what all this was measured, and how."""
-    about, machine = results.about, results.about["machine"]
+    """Say on what all this was measured, how, and what the client can do at most."""
     limits = [
         f"{load}: {spread(list(found.values()), '.0f')}"
         for load in results.loads
         if (found := results.values(TRIVIAL, load, "images_per_second"))
     ]
+    told = (
+        f" Of a server that does nothing, the client gets, in answers a second: {'; '.join(limits)}." if limits else ""
+    )
+    return about_run(results.about) + told
+
+
+def about_run(about: Mapping[str, Any]) -> str:
+    """Name the command, the code, the machine and the settings of a run."""
+    machine = about["machine"]
     words = [
         f"`{about['command']}`, {about['date'][:10]}, code `{about['commit']}`{' and changes' * about['is_changed']}; "
-        f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, torch {machine['torch']}.",
-        *(
-            f"`{row}` sets {_settings(server['settings'])}."
-            for row, server in about["servers"].items()
-            if server["settings"]
-        ),
+        f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, torch {machine['torch']}."
     ]
-    if limits:
-        words.append(f"Of a server that does nothing, the client gets, in answers a second: {'; '.join(limits)}.")
+    for row, server in about["servers"].items():
+        if server["settings"]:
+            words.append(f"`{row}` sets {_settings(server['settings'])}.")
     return " ".join(words)
 
 
@@ -107,6 +112,16 @@ def spread(values: Sequence[float], form: str) -> str:
         return ""
     middle, low, high = (format(value, form) for value in (median(values), min(values), max(values)))
     return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def lay_out(head: Cells, lines: Sequence[Cells]) -> str:
+    """Give a table in Markdown whose columns also stand one below the other in a terminal."""
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+
+    def line(cells: Cells) -> str:
+        return f"| {' | '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))} |"
+
+    return "\n".join([line(head), f"|{'|'.join('-' * (width + 2) for width in widths)}|", *map(line, lines)])
 
 
 def _cells(results: Results, row: str, load: str) -> Cells:
@@ -154,13 +169,3 @@ def _version(results: Results, row: str) -> str:
 
 def _settings(settings: Mapping[str, str]) -> str:
     return ", ".join(f"`{name}={value}`" for name, value in settings.items())
-
-
-def _lay_out(head: Cells, lines: Sequence[Cells]) -> str:
-    """Give a table in Markdown whose columns also stand one below the other in a terminal."""
-    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-
-    def line(cells: Cells) -> str:
-        return f"| {' | '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))} |"
-
-    return "\n".join([line(head), f"|{'|'.join('-' * (width + 2) for width in widths)}|", *map(line, lines)])

@@ -76,10 +76,12 @@ class Results:
         return min((found["images_per_second"] for loads in trials for found in loads), default=None)
 
 
-def describe_run(words: Sequence[str], rows: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+def describe_run(
+    words: Sequence[str], rows: Sequence[str], options: Mapping[str, Any], *, module: str
+) -> dict[str, Any]:
     """Say what figures depend on: the command, the code, the machine, and what every server is."""
     return {
-        "command": " ".join(["python -m benchmarks.serve", *words]),
+        "command": " ".join([f"python -m {module}", *words]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "--short=10", "HEAD"),
         "is_changed": bool(_git("status", "--porcelain", "--untracked-files=no")),

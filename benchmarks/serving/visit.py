@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.peers import Peer, Task
+from benchmarks.peers import Task
 from benchmarks.serving.load import Plan
 from benchmarks.serving.processes import descendants, proportional_bytes
 from benchmarks.serving.rows import ROOT, ROWS
@@ -78,12 +78,16 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Say which server is measured under which loads, and whether its masks are compared before."""
+    """Say which server is measured under which loads, and whether its masks are compared before.
+
+    With a ``path`` that is asked for, whatever it answers, instead of masks.
+    """
 
     row: str
     round: int
     loads: Sequence[Load]
     is_compared: bool = False
+    path: str | None = None
 
 
 @dataclass(slots=True)
@@ -113,6 +117,17 @@ def main(words: Sequence[str]) -> None:
     Path(plan["out"]).write_text(json.dumps(asdict(findings)), encoding="utf-8")
 
 
+def run_visit(visit: Visit, setup: Setup, *, under: Sequence[str]) -> dict[str, Any]:
+    """Have a visit made by a process of its own, and give what it found."""
+    with tempfile.TemporaryDirectory() as name:
+        plan, out = Path(name) / "plan.json", Path(name) / "found.json"
+        plan.write_text(json.dumps({"visit": asdict(visit), "setup": asdict(setup), "out": str(out)}), encoding="utf-8")
+        command = [*under, sys.executable, "-m", "benchmarks.serving.visit", str(plan)]
+        subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603  # our own module
+        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        return found
+
+
 def agreement(found: bytes, wanted: bytes) -> float:
     """Give the share of pixels of two masks, both PNGs, that are equal; none if their sizes differ."""
     first, second = (np.asarray(Image.open(BytesIO(png))) for png in (found, wanted))
@@ -133,7 +148,7 @@ def _measure(visit: Visit, setup: Setup, findings: Findings) -> None:
         findings.mask_seconds = server.ready_seconds + time.monotonic() - started
         if visit.is_compared:
             findings.agreement = _compare(server, jpegs, Path(setup.masks))
-        requests = list(_write_requests(peer, jpegs, Path(folder), port=setup.port))
+        requests = list(_write_requests(visit, jpegs, Path(folder), port=setup.port))
         for load in visit.loads:
             capacity = max((found["images_per_second"] for found in findings.loads.values()), default=0.0)
             findings.loads[load.name] = _under_load(server, _plan(load, capacity, visit, setup, requests))
@@ -147,11 +162,14 @@ def _compare(server: Server, jpegs: Sequence[Path], masks: Path) -> float:
     return sum(shares) / len(shares)
 
 
-def _write_requests(peer: Peer, jpegs: Sequence[Path], folder: Path, *, port: int) -> Iterator[str]:
+def _write_requests(visit: Visit, jpegs: Sequence[Path], folder: Path, *, port: int) -> Iterator[str]:
+    """Write the bytes that go to the server, a file for each picture, and give the files' names."""
+    host = f"127.0.0.1:{port}"
     for jpeg in jpegs:
-        path, headers, body = peer.request(jpeg.read_bytes())
+        path, headers, body = ROWS[visit.row].request(jpeg.read_bytes())
         file = folder / jpeg.with_suffix(".http").name
-        file.write_bytes(request_bytes(path, headers, body, host=f"127.0.0.1:{port}"))
+        whole = request_bytes(path, headers, body, host=host)
+        file.write_bytes(whole if visit.path is None else request_bytes(visit.path, {}, b"", host=host, method="GET"))
         yield str(file)
 
 
@@ -166,6 +184,7 @@ def _plan(load: Load, capacity: float, visit: Visit, setup: Setup, requests: Seq
         most_seconds=setup.most_seconds,
         least=2 * (load.clients or 0),
         seed=visit.round,
+        wants_png=visit.path is None,
     )
 
 

@@ -22,11 +22,11 @@ class BadAnswer(ValueError):
     """What came is no answer of HTTP/1.1."""
 
 
-def request_bytes(path: str, headers: Mapping[str, str], body: bytes, *, host: str) -> bytes:
-    """Write a whole POST whose connection stays open."""
+def request_bytes(path: str, headers: Mapping[str, str], body: bytes, *, host: str, method: str = "POST") -> bytes:
+    """Write a whole request whose connection stays open."""
     fields = {"Host": host, "Content-Length": str(len(body)), **headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
+    return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
 
 
 class AnswerReader:
