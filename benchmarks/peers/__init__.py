@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sysconfig
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,10 @@ def _bentoml(_: Task, port: int) -> Sequence[str]:
     return [program, "serve", "benchmarks.peers.bentoml_service:Segment", "--host", "127.0.0.1", "--port", str(port)]
 
 
+def _predictions(jpeg: bytes) -> tuple[str, Mapping[str, str], bytes]:
+    return "/predictions/segment", {"Content-Type": "image/jpeg"}, jpeg
+
+
 def _whole(body: bytes) -> bytes:
     return body
 
@@ -116,7 +121,8 @@ PEERS: Mapping[str, Peer] = {
         name="pytriton",
         version_of="nvidia-pytriton",
         command=_python("pytriton", "benchmarks.peers.pytriton_server"),
-        environment=_environment(),
+        # Its interpreter is a libpython, which must not be the system's where the environment is of another Python.
+        environment=_environment(LD_LIBRARY_PATH=str(sysconfig.get_config_var("LIBDIR"))),
         ready_path="/v2/models/segment/ready",
         request=_tensor,
         answer=_from_tensor,
@@ -128,6 +134,15 @@ PEERS: Mapping[str, Peer] = {
         environment=_environment(patience=_PATIENCE),
         ready_path="/v2/models/segment/ready",
         request=_raw,
+        answer=_whole,
+    ),
+    "torchserve": Peer(
+        name="torchserve",
+        version_of="torchserve",
+        command=_python("torchserve", "benchmarks.peers.torchserve_start"),
+        environment=_environment(patience=_PATIENCE),
+        ready_path="/ping",
+        request=_predictions,
         answer=_whole,
     ),
 }

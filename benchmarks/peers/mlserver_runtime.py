@@ -3,17 +3,15 @@
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import closing
-from socket import socket
 
 from fastapi import Request, Response
 from mlserver import MLModel, MLServer, ModelSettings, Settings
+from mlserver.context import model_context
 from mlserver.handlers import custom_handler
 from mlserver.types import InferenceRequest, InferenceResponse, RequestInput, ResponseOutput
 from mlserver.utils import install_uvloop_event_loop
 
-from benchmarks.peers.peer import read_task
+from benchmarks.peers.peer import free_port, read_task
 from benchmarks.peers.work import load
 
 
@@ -35,7 +33,8 @@ class SegmentModel(MLModel):
     async def segment(self, request: Request) -> Response:
         """Answer the mask of the JPEG that the body is."""
         image = RequestInput(name="image", shape=[1, 1], datatype="BYTES", data=[await request.body()])
-        answer = await self.predict(InferenceRequest(inputs=[image]))
+        with model_context(self.settings):  # the batcher counts into it
+            answer = await self.predict(InferenceRequest(inputs=[image]))
         return Response(answer.outputs[0].data.root[0], media_type="image/png")
 
 
@@ -43,7 +42,7 @@ async def main(port: int) -> None:
     """Serve on a port."""
     task = read_task(os.environ)
     settings = Settings(
-        debug=False, host="127.0.0.1", http_port=port, grpc_port=_free_port(), metrics_endpoint=None, parallel_workers=0
+        debug=False, host="127.0.0.1", http_port=port, grpc_port=free_port(), metrics_endpoint=None, parallel_workers=0
     )
     model = ModelSettings(
         name="segment",
@@ -52,13 +51,6 @@ async def main(port: int) -> None:
         max_batch_time=task.max_delay,
     )
     await MLServer(settings).start([model])
-
-
-def _free_port() -> int:
-    with closing(socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        number: int = found.getsockname()[1]
-        return number
 
 
 if __name__ == "__main__":
