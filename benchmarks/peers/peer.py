@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from socket import socket
 
 _PREFIX = "PEER_"
 
@@ -44,6 +46,14 @@ def read_task(environ: Mapping[str, str]) -> Task:
         int(environ[f"{_PREFIX}MAX_BATCH_SIZE"]),
         float(environ[f"{_PREFIX}MAX_DELAY"]),
     )
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on, for what a peer opens beside the port that it is asked on."""
+    with closing(socket()) as found:
+        found.bind(("127.0.0.1", 0))
+        number: int = found.getsockname()[1]
+        return number
 
 
 @dataclass(frozen=True, slots=True)
