@@ -117,7 +117,7 @@ def main(words: Sequence[str]) -> None:
     Path(plan["out"]).write_text(json.dumps(asdict(findings)), encoding="utf-8")
 
 
-def run_visit(visit: Visit, setup: Setup, *, under: Sequence[str]) -> dict[str, Any]:
+def run_visit(visit: Visit, setup: Setup, *, under: Sequence[str] = ()) -> dict[str, Any]:
     """Have a visit made by a process of its own, and give what it found."""
     with tempfile.TemporaryDirectory() as name:
         plan, out = Path(name) / "plan.json", Path(name) / "found.json"
