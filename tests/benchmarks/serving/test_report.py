@@ -3,55 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.serving.report import failed_share, failures, render, spread, starts, table
 from benchmarks.serving.results import Results
 from benchmarks.serving.stage_report import render as render_stages
-
-ABOUT: dict[str, Any] = {
-    "command": "python -m benchmarks.serve",
-    "date": "2026-11-29T00:00:00+00:00",
-    "commit": "abc",
-    "is_changed": False,
-    "machine": {"cpu": "a processor", "cores": "2", "python": "3.11", "torch": "2"},
-    "servers": {
-        "segserve": {"python": "3.11", "segserve": "0.1.0", "settings": {}},
-        "segserve-best": {"python": "3.11", "segserve": "0.1.0", "settings": {"precision": "bfloat16"}},
-        "plain": {"python": "3.11", "fastapi": "0.165", "settings": {}},
-    },
-}
-
-
-def under_load(rate: float, *, p99: float | None = 0.2, failed: int = 0, clients: int | None = 8) -> dict[str, Any]:
-    return {
-        "clients": clients,
-        "images_per_second": rate,
-        "answered": 100 - failed,
-        "failures": {"status 503": failed} if failed else {},
-        "p50": 0.1,
-        "p99": p99,
-        "cpu_seconds": 4.0,
-        "client_cpu_seconds": 0.02,
-        "peak_bytes": 500e6,
-        "num_processes": 1,
-    }
-
-
-def visit(row: str, number: int, *, agreement: float | None = None, **loads: Any) -> dict[str, Any]:  # noqa: ANN401
-    return {
-        "row": row,
-        "round": number,
-        "ready_seconds": 2.0,
-        "mask_seconds": 2.5,
-        "idle_bytes": 400e6,
-        "num_processes": 1,
-        "agreement": agreement,
-        "error": None,
-        "loads": {name.replace("_", " "): found for name, found in loads.items()},
-    }
+from tests.benchmarks.serving.made_up import ABOUT, under_load, visit
 
 
 @pytest.fixture
@@ -59,30 +17,30 @@ def results() -> Results:
     return Results(
         ABOUT,
         [
-            visit("segserve", 0, agreement=1.0, _8_clients=under_load(500)),
-            visit("plain", 0, agreement=0.995, _8_clients=under_load(5)),
-            visit("segserve", 1, _8_clients=under_load(20), open=under_load(9, p99=0.2, clients=None)),
-            visit("plain", 1, _8_clients=under_load(10), open=under_load(9, p99=0.4, clients=None)),
-            visit("plain", 2, _8_clients=under_load(16, failed=10), open=under_load(9, p99=None, clients=None)),
-            visit("segserve", 2, _8_clients=under_load(24), open=under_load(9, p99=0.2, clients=None)),
+            visit("segserve", 0, agreement=1.0, eight=under_load(500)),
+            visit("plain", 0, agreement=0.995, eight=under_load(5)),
+            visit("segserve", 1, eight=under_load(20), open=under_load(9, p99=0.2, clients=None)),
+            visit("plain", 1, eight=under_load(10), open=under_load(9, p99=0.4, clients=None)),
+            visit("plain", 2, eight=under_load(16, failed=10), open=under_load(9, p99=None, clients=None)),
+            visit("segserve", 2, eight=under_load(24), open=under_load(9, p99=0.2, clients=None)),
         ],
     )
 
 
 def test_ratios_are_taken_within_a_round(results: Results) -> None:
-    assert results.ratios("segserve", "plain", " 8 clients", "images_per_second") == [2.0, 1.5]
+    assert results.ratios("segserve", "plain", "8 clients", "images_per_second") == [2.0, 1.5]
     assert results.ratios("plain", "segserve", "open", "p99") == [2.0]
     assert results.ratios("segserve", "litserve", "open", "p99") == []
 
 
 def test_the_trial_tells_of_the_slowest_and_counts_for_nothing_else(results: Results) -> None:
     assert results.slowest_trial() == 5
-    assert results.values("segserve", " 8 clients", "images_per_second") == {1: 20, 2: 24}
+    assert results.values("segserve", "8 clients", "images_per_second") == {1: 20, 2: 24}
     assert Results(ABOUT, results.visits[2:]).slowest_trial() is None
 
 
 def test_a_closed_loop_is_told_by_how_many_times_as_much_this_service_answers(results: Results) -> None:
-    lines = [[cell.strip() for cell in line.split("|")] for line in table(results, " 8 clients").splitlines()]
+    lines = [[cell.strip() for cell in line.split("|")] for line in table(results, "8 clients").splitlines()]
 
     assert lines[0][-2] == "`segserve` / it"
     assert lines[2][1:3] == ["`segserve`", "22.0 (20.0 to 24.0)"]
@@ -102,9 +60,9 @@ def test_an_open_loop_is_told_by_how_much_longer_its_slowest_wait(results: Resul
 def test_what_failed_is_named_and_counted(results: Results) -> None:
     results.visits.append({**visit("plain", 3), "error": "NotReady: it ended\nwith a long story"})
 
-    assert failed_share(results, "plain", " 8 clients") == 0.05
+    assert failed_share(results, "plain", "8 clients") == 0.05
     assert failures(results).splitlines()[2:] == [
-        "- `plain`, round 2,  8 clients: 10 x status 503",
+        "- `plain`, round 2, 8 clients: 10 x status 503",
         "- `plain`, round 3: NotReady: it ended",
     ]
     assert "`plain`" in render(results)
