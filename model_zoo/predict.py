@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,8 +14,10 @@ from model_zoo.sparse_argmax import Step
 from model_zoo.spec import ModelSpec, Prediction
 from model_zoo.upsample import segmented
 
+Forward = Callable[[Sequence[NetworkInput]], Prediction]
+"""A way to run a network over images whose ``pixels`` all have one shape."""
 
-@torch.inference_mode()
+
 def predict(
     network: nn.Module, inputs: Sequence[NetworkInput], spec: ModelSpec, *, wanted: Sequence[Wanted] = ()
 ) -> list[Segmentation]:
@@ -30,12 +32,25 @@ def predict(
     Returns:
         One segmentation an image, in their order, on the CPU.
     """
+
+    def run(items: Sequence[NetworkInput]) -> Prediction:
+        prediction: Prediction = network(network_batch(network, items, spec))
+        return prediction
+
+    return predict_with(run, inputs, wanted=wanted)
+
+
+@torch.inference_mode()
+def predict_with(
+    forward: Forward, inputs: Sequence[NetworkInput], *, wanted: Sequence[Wanted] = ()
+) -> list[Segmentation]:
+    """Do what ``predict`` does with a network that runs in a way of its own."""
     wishes = wanted or [PLAIN] * len(inputs)
-    prediction: Prediction = network(network_batch(network, inputs, spec))
+    prediction = forward(inputs)
     views = [replace(prediction, scores=scores[None]) for scores in prediction.scores]
     turned = [index for index, wish in enumerate(wishes) if wish.flip]
     if turned:
-        others = forward(network, [mirrored(inputs[index]) for index in turned], spec)
+        others = forward([mirrored(inputs[index]) for index in turned]).logits
         for index, other in zip(turned, others, strict=True):
             width = inputs[index].content[1]
             both = [views[index].logits[0, ..., :width], other[..., :width].flip(-1)]

@@ -1,11 +1,11 @@
-"""Offer the command line: serve, predict, check, key."""
+"""Offer the command line: serve, predict, check, tune, key."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -79,6 +79,24 @@ def _check(options: argparse.Namespace) -> int:
     return 0
 
 
+def _tune(options: argparse.Namespace) -> int:
+    from model_zoo.checkpoint import BadCheckpoint  # noqa: PLC0415  # see main
+    from service.catalog import NoUsableModel  # noqa: PLC0415  # see main
+    from service.offline import tune_file  # noqa: PLC0415  # see main
+
+    try:
+        for line in tune_file(
+            options.file, device=options.device, max_batch_size=options.max_batch_size, seconds=options.seconds
+        ):
+            sys.stdout.write(_printable(line) + "\n")
+            sys.stdout.flush()
+    except (BadCheckpoint, NoUsableModel) as error:
+        return _complain(error)
+    except OSError as error:
+        return _complain(f"cannot write {error.filename}: {error.strerror}")
+    return 0
+
+
 def _key(options: argparse.Namespace) -> int:
     from service.keys import make_key  # noqa: PLC0415  # see main
 
@@ -87,7 +105,7 @@ def _key(options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"serve": _serve, "predict": _predict, "check": _check, "key": _key}
+_COMMANDS = {"serve": _serve, "predict": _predict, "check": _check, "tune": _tune, "key": _key}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -97,7 +115,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="segserve", description="Turn pictures into segmentation masks.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|predict|check|key")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|predict|check|tune|key")
 
     serving = commands.add_parser("serve", help="answer POST /segment", allow_abbrev=False)
     for field, about in Settings.model_fields.items():
@@ -122,9 +140,26 @@ def _parser() -> argparse.ArgumentParser:
     checking = commands.add_parser("check", help="say what a checkpoint holds, and verify it", allow_abbrev=False)
     checking.add_argument("file", type=Path, metavar="FILE")
 
+    tuning = commands.add_parser("tune", help="find the quickest way to run a checkpoint here", allow_abbrev=False)
+    tuning.add_argument("file", type=Path, metavar="FILE")
+    tuning.add_argument("--device", default="auto", metavar="X", help="as for serve; of several, the first")
+    tuning.add_argument("--max-batch-size", type=_within(1, 64), default=8, metavar="N", help="default: 8")
+    tuning.add_argument("--seconds", type=_within(1, 3600), default=60, metavar="S", help="time of measuring (60)")
+
     making = commands.add_parser("key", help="make a key that opens the service", allow_abbrev=False)
     making.add_argument("name", metavar="NAME", help="who will have it")
     return parser
+
+
+def _within(least: int, most: int) -> Callable[[str], int]:
+    """Read a whole number within limits."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
+        return int(text)
+
+    return read
 
 
 def _complain(problem: object, *, code: int = 1) -> int:

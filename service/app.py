@@ -28,9 +28,9 @@ from service.precision import precision_for
 from service.problems import add_problem_handlers
 from service.registry import Registry
 from service.routes import admin, health, models, segment, v2
-from service.runtimes import RUNTIMES
+from service.runtimes import RUNTIMES, is_installed
 from service.runtimes.runtime import RuntimeBuilder
-from service.settings import LEAST_TOKEN, BadSetting, Settings
+from service.settings import AUTO, LEAST_TOKEN, BadSetting, Settings
 from service.tracing import Recorder, make_recorder
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ async def _guard(registry: Registry, give_up: Callable[[str], None], delay: floa
 
 def _make_registry(settings: Settings, metrics: Metrics, runtimes: Mapping[str, RuntimeBuilder]) -> Registry:
     """Put the registry together, and refuse settings that name what does not exist."""
-    build = _find_runtime(settings.runtime, runtimes)
+    _check_runtime(settings.runtime, runtimes)
     found = pick_devices(settings.device)
     for device in found:
         precision_for(settings.precision, device)
@@ -136,7 +136,7 @@ def _make_registry(settings: Settings, metrics: Metrics, runtimes: Mapping[str, 
             metrics.device_bytes.labels(str(device), "kept").set_function(partial(torch.cuda.memory_reserved, device))
     num_threads = threads_for(found, wanted=settings.torch_threads)
     devices = [Device(device, num_threads=num_threads, stall_timeout=settings.stall_timeout) for device in found]
-    return Registry(Catalog(settings.checkpoints), devices, settings, metrics, build=build)
+    return Registry(Catalog(settings.checkpoints), devices, settings, metrics, runtimes=runtimes)
 
 
 def _read_admin_token(settings: Settings) -> str | None:
@@ -161,10 +161,13 @@ def _read_keys(settings: Settings) -> KeyRing | None:
     return None
 
 
-def _find_runtime(name: str, runtimes: Mapping[str, RuntimeBuilder]) -> RuntimeBuilder:
+def _check_runtime(name: str, runtimes: Mapping[str, RuntimeBuilder]) -> None:
+    if name == AUTO:
+        return
     if name not in runtimes:
-        raise BadSetting(f"bad setting runtime={name}: no such runtime, known are {', '.join(runtimes)}")
-    return runtimes[name]
+        raise BadSetting(f"bad setting runtime={name}: no such runtime, known are {', '.join((AUTO, *runtimes))}")
+    if not is_installed(name):
+        raise BadSetting(f"bad setting runtime={name}: it needs pip install 'segserve[{name}]'")
 
 
 def _version() -> str:

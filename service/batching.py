@@ -42,6 +42,7 @@ class Replica:
     runtime: Runtime
     device: Device
     limits: BatchLimits
+    runtime_name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from copy import deepcopy
@@ -23,6 +23,7 @@ from service.metrics import Metrics
 from service.runtimes.runtime import RuntimeBuilder
 from service.segmenter import Footprint, Segmenter
 from service.settings import Settings
+from service.tuning import choose
 from service.warmup import WarmUp, warm_up
 
 _MOST_WARM_SHAPES = 4
@@ -32,12 +33,12 @@ class Loader:
     """Load checkpoints, one at a time, in a thread of its own that gives way to those that answer requests."""
 
     def __init__(
-        self, devices: Sequence[Device], settings: Settings, metrics: Metrics, *, build: RuntimeBuilder
+        self, devices: Sequence[Device], settings: Settings, metrics: Metrics, *, runtimes: Mapping[str, RuntimeBuilder]
     ) -> None:
         self.devices = tuple(devices)
         self._settings = settings
         self._metrics = metrics
-        self._build = build
+        self._runtimes = runtimes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader", initializer=_give_way)
 
     async def load(
@@ -64,13 +65,17 @@ class Loader:
         if not devices:
             raise DeviceFailed("no device works any more")
         measured = list(known) if len(known) == len(devices) else [None] * len(devices)
-        replicas, warm_ups = [], []
+        replicas, warm_ups, notes = [], [], []
         for device, before in zip(devices, measured, strict=True):
             own = checkpoint if device is devices[-1] else await self._copy(checkpoint)
-            replica, warm = await self._start(own, device, before, shapes[:_MOST_WARM_SHAPES])
+            choice = await asyncio.get_running_loop().run_in_executor(
+                self._thread, choose, self._settings, candidate.path, checkpoint.header.sha256, device.device
+            )
+            replica, warm = await self._start(own, device, before, shapes[:_MOST_WARM_SHAPES], choice.settings)
             replicas.append(replica)
             warm_ups.append(warm)
-        return self._assemble(checkpoint, replicas, warm_ups)
+            notes.append(choice.note)
+        return self._assemble(checkpoint, replicas, warm_ups, notes[0])
 
     def close(self) -> None:
         """Wait for the thread to end."""
@@ -81,16 +86,18 @@ class Loader:
         return replace(checkpoint, network=network)
 
     async def _start(
-        self, checkpoint: Checkpoint, device: Device, known: WarmUp | None, shapes: Sequence[Shape]
+        self, checkpoint: Checkpoint, device: Device, known: WarmUp | None, shapes: Sequence[Shape], settings: Settings
     ) -> tuple[Replica, WarmUp]:
-        most = self._settings.max_batch_size
+        most = settings.max_batch_size
         async with device.turn:  # or images would wait behind the building, which another device could answer
-            runtime = await device.run(self._build, checkpoint, device.device, self._settings)
+            runtime = await device.run(self._runtimes[settings.runtime], checkpoint, device.device, settings)
         spec = checkpoint.header.spec
         warm = await warm_up(runtime, device, spec, max_batch_size=most, shapes=shapes, known=known)
-        return Replica(runtime, device, BatchLimits(most, warm.batch_sizes)), warm
+        return Replica(runtime, device, BatchLimits(most, warm.batch_sizes), settings.runtime), warm
 
-    def _assemble(self, checkpoint: Checkpoint, replicas: Sequence[Replica], warm_ups: Sequence[WarmUp]) -> Segmenter:
+    def _assemble(
+        self, checkpoint: Checkpoint, replicas: Sequence[Replica], warm_ups: Sequence[WarmUp], tuning_note: str | None
+    ) -> Segmenter:
         settings, name = self._settings, checkpoint.header.name
         out_of_memory = self._metrics.out_of_memory.labels(name)
         return Segmenter(
@@ -104,6 +111,7 @@ class Loader:
                 max(replica.runtime.weights_bytes for replica in replicas), max(warm.peak_bytes for warm in warm_ups)
             ),
             warm_ups=warm_ups,
+            tuning_note=tuning_note,
         )
 
     def _batch_counter(self, name: str) -> Callable[[int], None]:

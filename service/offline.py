@@ -1,21 +1,24 @@
-"""Do without HTTP what the service does: predict the masks of files, and check a checkpoint."""
+"""Do without HTTP what the service does, or needs: predict masks of files, check a checkpoint, tune it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 
 from model_zoo.checkpoint import Checkpoint, Inspection, inspect, verify
 from model_zoo.predict import predict
 from model_zoo.preprocess import network_input
+from service.autotune import Autotuner, table
 from service.catalog import Catalog, NoUsableModel, refuse_if_hopeless
 from service.errors import ServiceError
 from service.images import ImageLimits, decode_image
 from service.masks.overlay import blend
 from service.masks.png import encode_png
 from service.settings import Settings
+from service.tuning import tuned_path, write_tuning
 from service.views import View
 
 
@@ -48,6 +51,25 @@ def predict_files(images: Sequence[Path], *, model: Path, out: Path, npy: bool) 
         except ServiceError as error:
             problems.append(f"{path}: {error.detail}")
     return problems
+
+
+def tune_file(path: Path, *, device: str, max_batch_size: int, seconds: float) -> Iterator[str]:
+    """Measure a checkpoint, write what was found beside it, and tell of it line by line.
+
+    Raises:
+        BadCheckpoint, NoUsableModel: It cannot be used.
+        BadSetting: There is no such device.
+        OSError: The result cannot be written.
+    """
+    out = tuned_path(_only_file(path))
+    with TemporaryFile(dir=out.parent):  # a folder that cannot be written shall be told before the minute, not after it
+        pass
+    tuner = Autotuner(_only_file(path), device=device, max_batch_size=max_batch_size)
+    yield from tuner.remarks
+    tuning = tuner.measure(seconds=seconds)
+    yield from table(tuning)
+    write_tuning(out, tuning)
+    yield f"{out}: written; the service uses it when it loads the model"
 
 
 def check_file(path: Path) -> Iterator[str]:
@@ -99,7 +121,7 @@ def _only_file(path: Path) -> Path:
     refuse_if_hopeless(candidates)
     files = [candidate.path for candidate in candidates if candidate.problem is None]
     if len(files) > 1:
-        raise NoUsableModel(f"{path} holds {len(files)} checkpoints; name one with --model")
+        raise NoUsableModel(f"{path} holds {len(files)} checkpoints; name one of them")
     return files[0]
 
 

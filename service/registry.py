@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
 
@@ -43,7 +43,7 @@ class Registry:
         settings: Settings,
         metrics: Metrics,
         *,
-        build: RuntimeBuilder,
+        runtimes: Mapping[str, RuntimeBuilder],
     ) -> None:
         self.devices = tuple(devices)
         self.models: dict[str, Model] = {}
@@ -51,7 +51,7 @@ class Registry:
         self._settings = settings
         self._shipped_default = settings.shipped_default
         self._metrics = metrics
-        self._residency = Residency(Loader(devices, settings, metrics, build=build), settings, metrics)
+        self._residency = Residency(Loader(devices, settings, metrics, runtimes=runtimes), settings, metrics)
         self._succession = Succession(
             self.models, self._residency, metrics, welcome=self._welcome, is_eager=settings.loading == "eager"
         )

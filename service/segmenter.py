@@ -23,12 +23,16 @@ class Footprint:
 
 @dataclass(slots=True, eq=False)
 class Segmenter:
-    """Hold one served model, ready to answer; ``warm_ups`` has what was measured on each of its devices."""
+    """Hold one served model, ready to answer.
+
+    ``warm_ups`` has what was measured on each of its devices, ``tuning_note`` what became of what was tuned, if it was.
+    """
 
     header: CheckpointHeader
     batcher: Batcher
     footprint: Footprint
     warm_ups: Sequence[WarmUp]
+    tuning_note: str | None = None
     loaded_at: float = field(default_factory=time.monotonic)
     last_used: float = field(default_factory=time.monotonic)
     _holds: Holds = field(default_factory=Holds)

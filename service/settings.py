@@ -20,6 +20,9 @@ SHIPPED_DEFAULT = "deeplabv3plus-lite2-voc"
 MOST_PIXELS = 89_478_485
 """Above this Pillow begins to refuse images in words of its own."""
 
+AUTO = "auto"
+"""The runtime that is what segserve tune has found for a checkpoint, or else torch."""
+
 LEAST_TOKEN = 16
 """Characters of a token that nobody guesses."""
 
@@ -53,7 +56,9 @@ class Settings(BaseModel):
     memory_budget_bytes: int | None = Field(
         default=None, ge=1, description="for models on a device; else 90 % of a GPU"
     )
-    runtime: str = Field(default="torch", description="way to run the models")
+    runtime: str = Field(
+        default=AUTO, description="way to run the models; auto: as segserve tune has found, else torch"
+    )
     device: DeviceNames = Field(
         default="auto", description="auto (all GPUs, else the CPU), cpu, cuda, cuda:0,cuda:1 ..."
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from model_zoo.machine import cpu_name
+
 _HOMES = r"/(?:home|Users)/[^/\s:'\"]+|/root"
 _END = r"(?![^/\s:'\"])"
 
@@ -20,7 +22,7 @@ def environment() -> Mapping[str, str]:
         "Python": platform.python_version(),
         "torch": torch.__version__,
         "system": f"{platform.system()}, {platform.machine()}",
-        "CPU": _cpu_name(),
+        "CPU": cpu_name(),
         "threads": str(torch.get_num_threads()),
         "GPU": gpu,
     }
@@ -35,12 +37,3 @@ def hide_homes(text: str) -> str:
     own = Path.home()
     homes = _HOMES if own == Path(own.anchor) else f"{re.escape(str(own))}|{_HOMES}"
     return re.sub(f"(?:{homes}){_END}", "~", text)
-
-
-def _cpu_name() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1] if found else platform.processor() or platform.machine()

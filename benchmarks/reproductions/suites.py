@@ -218,7 +218,7 @@ VOC = Suite(
         Effect("pretrained", "ImageNet weights in the encoder", ((BASE, "scratch"),)),
         Effect("amount", "all images, instead of half of them, from scratch", (("scratch", "scratch-data-half"),)),
     ),
-    val_steps=85,
+    val_steps=100,
     shift_step=8,
 )
 

@@ -52,6 +52,8 @@ class ModelEntry(BareEntry):
     architecture: str = Field(examples=["deeplabv3plus"])
     parameters: int = Field(examples=[4_300_000])
     devices: list[str] = Field(description="where it is in memory", examples=[["cuda:0", "cuda:1"]])
+    runtime: str | None = Field(description="the way it is run, where it is in memory", examples=["torch"])
+    tuning: str | None = Field(default=None, description="what segserve tune has found, or why it is not used")
     dtype: str | None = Field(description="what it computes in, where it is in memory", examples=["float32"])
     dtype_note: str | None = Field(default=None, description="why this is not what was asked for")
     memory: Memory | None = Field(default=None, description="as measured when it was last loaded")
@@ -122,6 +124,8 @@ def _describe_residence(model: Model) -> dict[str, Any]:
     return {
         "idle_seconds": None if segmenter is None else round(time.monotonic() - segmenter.last_used, 1),
         "devices": [replica.device.name for replica in replicas],
+        "runtime": replicas[0].runtime_name if replicas else None,
+        "tuning": None if segmenter is None else segmenter.tuning_note,
         "dtype": replicas[0].runtime.precision if replicas else None,
         "dtype_note": replicas[0].runtime.precision_note if replicas else None,
         "memory": footprint and Memory(weights_bytes=footprint.weights_bytes, peak_bytes=footprint.peak_bytes),

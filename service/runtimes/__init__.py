@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 from service.runtimes.null import build_null
+from service.runtimes.onnxruntime import build_onnxruntime
+from service.runtimes.openvino import build_openvino
 from service.runtimes.runtime import RuntimeBuilder
 from service.runtimes.torch import build_torch
 
 RUNTIMES: Mapping[str, RuntimeBuilder] = {
     "torch": build_torch,
+    "openvino": build_openvino,
+    "onnxruntime": build_onnxruntime,
     "null": build_null,
 }
+
+
+def is_installed(name: str) -> bool:
+    """Tell whether the library of a runtime, which has its name, is there; ``null`` needs none."""
+    return name == "null" or find_spec(name) is not None

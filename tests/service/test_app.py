@@ -39,7 +39,7 @@ def break_weights(path: Path) -> None:
     [
         ({"default_model": "tinny"}, "bad setting default_model=tinny: no such model; did you mean tiny?"),
         ({"default_model": "xyz"}, "no such model; there are tiny@1"),
-        ({"runtime": "magic"}, "bad setting runtime=magic: no such runtime, known are torch, null"),
+        ({"runtime": "magic"}, "bad setting runtime=magic: no such runtime, known are auto, torch"),
         ({"device": "cuda:99"}, "bad setting device=cuda:99"),
         ({"precision": "int4"}, "bad setting precision=int4"),
     ],

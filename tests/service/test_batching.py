@@ -27,7 +27,7 @@ def make_batcher(
     """Give a batcher with a CPU device for each runtime."""
     return Batcher(
         [
-            Replica(runtime, Device(torch.device("cpu", index), num_threads=1), BatchLimits(size))
+            Replica(runtime, Device(torch.device("cpu", index), num_threads=1), BatchLimits(size), "echo")
             for index, runtime in enumerate(runtimes)
         ],
         rules or BatchRules(),
@@ -235,7 +235,7 @@ async def test_a_listener_that_fails_is_told_of_and_survived(echo: Echo) -> None
         raise ZeroDivisionError
 
     device = Device(torch.device("cpu"), num_threads=1)
-    batcher = Batcher([Replica(echo, device, BatchLimits(4))], events=BatchEvents(on_batch=fail))
+    batcher = Batcher([Replica(echo, device, BatchLimits(4), "echo")], events=BatchEvents(on_batch=fail))
     async with asyncio.timeout(20):
         for _ in range(2):
             with pytest.raises(ForwardFailed):

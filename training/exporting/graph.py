@@ -1,35 +1,21 @@
-"""Turn a network into an ONNX graph that takes images of any size.
+"""Make the ONNX graph that is exported: its images of any size, its logits, and their mask.
 
-The graph is made by torch's tracing exporter. Its successor, which reasons about sizes as symbols, needs minutes where
-this needs a second, and cannot express a U-Net with ``padding="valid"``. What a trace gets wrong without a word is
-found by ``parity.py``: it follows one branch where the code has two, that of the size that it was shown.
+What a trace gets wrong without a word is found by ``parity.py``.
 
 Letters: B batch, K channels of the image, C classes, H and W height and width.
 """
 
 from __future__ import annotations
 
-import copy
-import io
-from typing import Any
-
 import onnx
-import torch
 from onnx import TensorProto, helper
-from torch import Tensor, nn
+from torch import nn
 
-from model_zoo.efficientnet_lite import SameConv2d
-from model_zoo.spec import InputRule, ModelSpec
+from model_zoo.onnx_graph import LOGITS, CannotTrace, trace_graph
+from model_zoo.spec import ModelSpec
 from training.errors import InvalidExport
 from training.exporting.choices import Output
 from training.exporting.quiet import quiet
-
-INPUT = "images"
-MAX_BYTES = (1 << 31) - (16 << 20)
-"""A file of Protocol Buffers is below 2 GiB; the graph itself takes little of it."""
-
-TRACED_SIZE = (2, 71, 93)
-"""Batch, height and width of the images that the trace is shown: odd sizes, which need padding everywhere."""
 
 
 def make_graph(network: nn.Module, spec: ModelSpec, *, opset: int) -> onnx.ModelProto:
@@ -43,12 +29,12 @@ def make_graph(network: nn.Module, spec: ModelSpec, *, opset: int) -> onnx.Model
     Raises:
         InvalidExport: torch cannot express the network so, or it is too large for one file.
     """
-    num_bytes = sum(tensor.nbytes for tensor in network.state_dict().values())
-    if num_bytes > MAX_BYTES:
-        raise InvalidExport(
-            f"the weights are {num_bytes} bytes, an ONNX file without others beside it holds {MAX_BYTES}"
-        )
-    model = _trace(_Graph(network, spec.input), len(spec.input.mean), opset)
+    try:
+        with quiet():
+            traced = trace_graph(network, spec, opset=opset)
+    except CannotTrace as error:
+        raise InvalidExport(str(error)) from error
+    model = onnx.load_from_string(traced)
     _add_mask(model.graph)
     return model
 
@@ -62,90 +48,7 @@ def keep_output(model: onnx.ModelProto, output: Output) -> None:
         del model.graph.node[-2:]
 
 
-class _Graph(nn.Module):
-    """Hold what is traced: normalisation, network, and nothing but its logits."""
-
-    def __init__(self, network: nn.Module, rule: InputRule) -> None:
-        super().__init__()
-        weights = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-        self.network = copy.deepcopy(network, weights)  # shares the weights, so that layers alone are copied
-        self.mean, self.std = (255 * torch.tensor(values).view(-1, 1, 1) for values in (rule.mean, rule.std))
-        for name, layer in network.named_modules():
-            if isinstance(layer, SameConv2d) and layer.stride != (1, 1):
-                self.network.set_submodule(name, _SameConvolution(layer))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images, uint8 ``[B, K, H, W]``, to logits ``[B, C, H, W]``."""
-        # What preprocess.normalise does, out of place: a trace would take its constants as they are after the change
-        normalised = (images.float() - self.mean) / self.std
-        logits: Tensor = self.network(normalised).logits
-        return logits
-
-
-class _SameConvolution(nn.Module):
-    """Stand for a layer whose padding depends on the size, which ONNX has an operation for and a trace has not."""
-
-    def __init__(self, layer: SameConv2d) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map ``[B, F, H, W]`` to ``[B, F', ceil(H/stride), ceil(W/stride)]``."""
-        layer = self.layer
-        found: Tensor = _SameUpper.apply(features, layer.weight, layer)
-        return found
-
-
-class _SameUpper(torch.autograd.Function):
-    """Be a ``SameConv2d`` in a trace: there it is one operation of ONNX, which has its own rule for such padding."""
-
-    @staticmethod
-    def forward(_context: object, features: Tensor, weight: Tensor, layer: SameConv2d) -> Tensor:
-        """Give zeros ``[B, F', ceil(H/stride), ceil(W/stride)]``: a trace looks at the shape alone."""
-        height, width = (-(-size // stride) for size, stride in zip(features.shape[-2:], layer.stride, strict=True))
-        return features.new_zeros(len(features), len(weight), height, width)
-
-    @staticmethod
-    def symbolic(graph: Any, features: Any, weight: Any, layer: SameConv2d) -> Any:  # noqa: ANN401  # torch's own
-        """Give the operation."""
-        return graph.op(
-            "Conv",
-            features,
-            weight,
-            auto_pad_s="SAME_UPPER",
-            strides_i=layer.stride,
-            dilations_i=layer.dilation,
-            group_i=layer.groups,
-        )
-
-
-def _trace(network: nn.Module, num_channels: int, opset: int) -> onnx.ModelProto:
-    batch, height, width = TRACED_SIZE
-    images = torch.zeros(batch, num_channels, height, width, dtype=torch.uint8)
-    axes = {0: "batch", 2: "height", 3: "width"}
-    buffer = io.BytesIO()
-    with quiet(), torch.no_grad():
-        try:
-            torch.onnx.export(
-                network.eval(),
-                (images,),
-                buffer,  # type: ignore[arg-type]  # the tracing exporter takes it, which the types leave out
-                dynamo=False,
-                opset_version=opset,
-                input_names=[INPUT],
-                output_names=["logits"],
-                dynamic_axes={INPUT: axes, "logits": axes},
-            )
-        except RuntimeError as error:
-            raise InvalidExport(f"torch cannot express the network in opset {opset}: {_first_line(error)}") from error
-    return onnx.load_from_string(buffer.getvalue())
-
-
 def _add_mask(graph: onnx.GraphProto) -> None:
-    graph.node.append(helper.make_node("ArgMax", ["logits"], ["labels"], axis=1, keepdims=0))
+    graph.node.append(helper.make_node("ArgMax", [LOGITS], ["labels"], axis=1, keepdims=0))
     graph.node.append(helper.make_node("Cast", ["labels"], ["mask"], to=TensorProto.UINT8))
     graph.output.append(helper.make_tensor_value_info("mask", TensorProto.UINT8, ["batch", "height", "width"]))
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

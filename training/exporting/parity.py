@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from model_zoo.card import SelfTest
+from model_zoo.onnx_graph import INPUT
 from model_zoo.preprocess import normalise
 from model_zoo.selftest import generated_image
 from model_zoo.spec import ModelSpec
 from training.errors import InvalidExport
-from training.exporting.graph import INPUT
 
 SIZES = ((1, 33, 47), (2, 64, 96), (1, 203, 270))
 """Batch, height and width: small and odd, a multiple of 32, and larger and not square."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,14 +12,7 @@ STDOUT = 1
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop warnings, and what is written to the terminal below Python: where torch fails, it prints the whole trace."""
-    with warnings.catch_warnings(), _muted():
-        warnings.simplefilter("ignore")  # of branches that depend on sizes, and that this exporter has a successor
-        yield
-
-
-@contextmanager
-def _muted() -> Iterator[None]:
+    """Drop what is written to the terminal below Python: where torch fails, it prints the whole trace."""
     if sys.stdout is None:  # it was closed before Python began, and any file may have its number by now
         yield
         return

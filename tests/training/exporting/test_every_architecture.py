@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from benchmarks.onnx_parity import random_network
 from model_zoo.architectures import ARCHITECTURES
 from model_zoo.backbones import EncoderName
+from model_zoo.onnx_graph import MAX_BYTES
 from model_zoo.spec import Argument, InputRule, ModelSpec, Prediction
 from tests.training.exporting.specs import spec_of
 from training.errors import InvalidExport
 from training.exporting.choices import DEFAULT_OPSET, OPSETS
-from training.exporting.graph import MAX_BYTES, make_graph
+from training.exporting.graph import make_graph
 from training.exporting.parity import SIZES, Parity, compare
 
 SMALL_FCN: Mapping[str, Argument] = {
