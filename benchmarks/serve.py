@@ -28,10 +28,10 @@ from typing import Any
 
 from benchmarks.peers import PEERS
 from benchmarks.serving import images
-from benchmarks.serving.networks import find_network, write_masks
+from benchmarks.serving.networks import NULL, find_network, write_masks
 from benchmarks.serving.report import render
 from benchmarks.serving.results import Results, describe_run
-from benchmarks.serving.rows import ROWS, SETTINGS, TRIVIAL, is_installed
+from benchmarks.serving.rows import REFERENCE, ROWS, SETTINGS, TRIVIAL, is_installed
 from benchmarks.serving.visit import Load, Setup, Visit, run_visit
 
 TRIAL_CLIENTS = 8
@@ -99,7 +99,11 @@ def read_options(words: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--network", default="lraspp", help="default, lraspp, null (the empty network), or a checkpoint (%(default)s)")
     add("--images", default="256", choices=images.SETS, help="the pictures that are sent (%(default)s)")
-    add("--own", type=_names, default=list(SETTINGS), help=f"rows of this service, by commas ({','.join(SETTINGS)})")
+    add(
+        "--own",
+        type=_names,
+        help=f"rows of this service, by commas ({','.join(SETTINGS)}; of the empty network the first)",
+    )
     add("--peers", type=_names, default=list(PEERS), help=f"peers, by commas, or nothing ({','.join(PEERS)})")
     add("--rounds", type=int, default=3, help="how often each server is measured (%(default)s)")
     add("--clients", type=int, nargs="*", default=[1, 8, 64], help="closed loops (1 8 64)")
@@ -124,6 +128,8 @@ def read_options(words: Sequence[str]) -> argparse.Namespace:
     if options.quick:
         parser.set_defaults(**QUICK)
         options = parser.parse_args(words)
+    if options.own is None:
+        options.own = [REFERENCE] if options.network == NULL else list(SETTINGS)
     options.rows = [*options.own, *options.peers]
     for name in options.rows:
         if name not in ROWS:

@@ -67,7 +67,7 @@ def read_options(words: Sequence[str]) -> argparse.Namespace:
     add("--network", default="default", help="default, lraspp, or a checkpoint (%(default)s)")
     add("--images", nargs="+", default=["256", "voc", "12mp"], choices=images.SETS, help="of the stages (256 voc 12mp)")
     add("--roofline", nargs="*", default=["voc"], choices=images.SETS, help="pictures of the roofline (voc)")
-    add("--own", nargs="+", default=[REFERENCE], choices=SETTINGS, help=f"rows of this service ({REFERENCE})")
+    add("--own", nargs="+", default=list(SETTINGS), choices=SETTINGS, help="rows of this service (all)")
     add("--clients", type=int, default=64, help="(%(default)s)")
     add("--rounds", type=int, default=5, help="(%(default)s)")
     add("--seconds", type=float, default=8.0, help="that the service is asked for in each round (%(default)s)")
@@ -94,9 +94,13 @@ def _stages(setup: Setup, options: argparse.Namespace) -> Any:  # noqa: ANN401  
 
 def _roofline(setup: Setup, row: str, number: int, options: argparse.Namespace, kind: str) -> dict[str, Any]:
     """Run the bare network, then the service, and give images a second of both."""
-    precision: Any = SETTINGS[row].get("precision", "float32")
     plan = bare.Plan(
-        setup.network or "", setup.images, precision, options.threads, BATCH_SIZES, options.seconds / len(BATCH_SIZES)
+        setup.network or "",
+        setup.images,
+        SETTINGS[row],
+        options.threads,
+        BATCH_SIZES,
+        options.seconds / len(BATCH_SIZES),
     )
     rates: Mapping[str, float] = _run("benchmarks.serving.bare", asdict(plan), options.under)
     visit = run_visit(Visit(row, number, [Load(clients=options.clients)]), setup, under=options.under)

@@ -11,32 +11,41 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
 
 from model_zoo import checkpoint
 from model_zoo.predict import network_batch
 from model_zoo.preprocess import NetworkInput, network_input
-from model_zoo.spec import ModelSpec
 from service.images import ImageLimits, decode_image
-from service.precision import DTYPES
-from service.runtimes.lowering import lowered
-from service.settings import PrecisionName
+from service.runtimes import RUNTIMES
+from service.runtimes.graph import GraphRuntime
+from service.runtimes.runtime import Runtime
+from service.runtimes.torch import TorchRuntime
+from service.settings import AUTO, Settings
+from service.tuning import PLAIN_RUNTIME
 
 LIMITS = ImageLimits(max_pixels=1 << 26, max_side=1 << 14)
 
 
+Pass = Callable[[], object]
+"""Runs the network over a batch that is ready."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Say which network runs on which pictures, a folder of JPEGs, and for how long at each batch size."""
+    """Say which network runs on which pictures, a folder of JPEGs, and for how long at each batch size.
+
+    ``settings`` are the service's: the runtime and the precision among them count here, too.
+    """
 
     network: str
     images: str
-    precision: PrecisionName
+    settings: Mapping[str, str]
     threads: int
     batch_sizes: Sequence[int]
     seconds: float
@@ -47,35 +56,48 @@ def main(words: Sequence[str]) -> None:
     plan = Plan(**json.loads(Path(words[0]).read_text(encoding="utf-8")))
     torch.set_num_threads(plan.threads)
     loaded = checkpoint.load(Path(plan.network))
-    network, spec = loaded.network.to(memory_format=torch.channels_last), loaded.header.spec
-    if plan.precision != "float32":
-        network = lowered(network, DTYPES[plan.precision])
+    settings = Settings.read({}, {"device": "cpu", "torch_threads": str(plan.threads), **plan.settings})
+    name = PLAIN_RUNTIME if settings.runtime == AUTO else settings.runtime
+    runtime = RUNTIMES[name](loaded, torch.device("cpu"), settings)
     jpegs = [path.read_bytes() for path in sorted(Path(plan.images).glob("*.jpg"))]
-    items = [network_input(decode_image(jpeg, LIMITS), spec) for jpeg in jpegs]
-    print(json.dumps({size: images_per_second(network, items, spec, size, plan.seconds) for size in plan.batch_sizes}))
+    items = [network_input(decode_image(jpeg, LIMITS), loaded.header.spec) for jpeg in jpegs]
+    with torch.inference_mode():
+        print(json.dumps({size: images_per_second(runtime, items, size, plan.seconds) for size in plan.batch_sizes}))
 
 
-def images_per_second(
-    network: nn.Module, items: Sequence[NetworkInput], spec: ModelSpec, batch_size: int, seconds: float
-) -> float:
+def images_per_second(runtime: Runtime, items: Sequence[NetworkInput], batch_size: int, seconds: float) -> float:
     """Give the rate at a batch size, over all shapes."""
     shapes = Counter(item.pixels.shape for item in items)
     total = 0.0
     for shape, count in shapes.items():
         fitting = next(item for item in items if item.pixels.shape == shape)
-        total += count * _seconds_an_image(network, [fitting] * batch_size, spec, seconds * count / len(items))
+        run = bare_pass(runtime, [fitting] * batch_size)
+        total += count * _seconds_a_pass(run, seconds * count / len(items)) / batch_size
     return len(items) / total
 
 
-@torch.inference_mode()
-def _seconds_an_image(network: nn.Module, batch: Sequence[NetworkInput], spec: ModelSpec, seconds: float) -> float:
-    images = network_batch(network, batch, spec)
-    network(images)
-    num_batches, started = 0, time.perf_counter()
-    while (passed := time.perf_counter() - started) < seconds or num_batches == 0:
-        network(images)
-        num_batches += 1
-    return passed / (num_batches * len(batch))
+def bare_pass(runtime: Runtime, batch: Sequence[NetworkInput]) -> Pass:
+    """Give the forward pass alone, with all done before that can be.
+
+    Raises:
+        TypeError: the runtime has none.
+    """
+    if isinstance(runtime, TorchRuntime):
+        network, images = runtime.network, network_batch(runtime.network, batch, runtime.spec)
+        return lambda: network(images)
+    if isinstance(runtime, GraphRuntime):
+        run, pixels = runtime.run, np.stack([item.pixels.numpy() for item in batch])
+        return lambda: run(pixels)
+    raise TypeError(f"{type(runtime).__name__} has no network")
+
+
+def _seconds_a_pass(run: Pass, seconds: float) -> float:
+    run()
+    num_passes, started = 0, time.perf_counter()
+    while (passed := time.perf_counter() - started) < seconds or num_passes == 0:
+        run()
+        num_passes += 1
+    return passed / num_passes
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ TRIVIAL = "trivial"
 
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     REFERENCE: {},
-    "segserve-best": {"precision": "bfloat16"},
+    "segserve-best": {"runtime": "openvino"},
 }
 """What a row of this service sets, by the names in ``service/settings.py``; the task's own come on top."""
 
@@ -68,11 +68,12 @@ def _own_environment(chosen: Mapping[str, str]) -> Callable[[Task], Mapping[str,
         settings = {
             "device": "cpu",
             "checkpoints": str(task.network or SHIPPED_CHECKPOINTS / f"{SHIPPED_DEFAULT}.safetensors"),
-            "runtime": "torch" if task.network else "null",
+            "runtime": "torch",
             "torch_threads": str(task.threads),
             "max_batch_size": str(task.max_batch_size),
             "log_level": "warning",
             **chosen,
+            **({} if task.network else {"runtime": "null"}),
         }
         return {**{f"SEGSERVE_{name.upper()}": value for name, value in settings.items()}, "PYTHONPATH": str(ROOT)}
 
