@@ -26,7 +26,7 @@ def render(results: Results) -> str:
 
 def starts(results: Results) -> str:
     """Give what each server costs before it has anything to do, and whether its masks are right."""
-    head = ["server", "version", "ready after s", "first mask after s", "idle MB", "processes", "equal pixels"]
+    head = ["server", "version", "ready after s", "first mask after s", "MB after it", "processes", "equal pixels"]
     lines = []
     for row in filter(lambda row: row != TRIVIAL, results.rows):
         visits = [visit for visit in results.of(row) if not visit["error"]]

@@ -58,7 +58,8 @@ class Results:
 
     def agreement(self, row: str) -> float | None:
         """Give the share of pixels in which a server's masks are as they should be, if they were compared."""
-        return next((visit["agreement"] for visit in self.visits if visit["row"] == row and visit["agreement"]), None)
+        shares = (visit["agreement"] for visit in self.visits if visit["row"] == row)
+        return next((share for share in shares if share is not None), None)
 
     def values(self, row: str, load: str, key: str) -> dict[int, float]:
         """Give by round what was found under a load; rounds that could not tell are missing."""

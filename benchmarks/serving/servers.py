@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -61,8 +62,9 @@ def serving(peer: Peer, task: Task, *, port: int, log: Path, timeout: float = 18
     """Serve a task until the end of the block; what the server says goes to ``log``.
 
     Raises:
-        NotReady: it has ended or not become ready in time.
+        NotReady: it has ended or not become ready in time, or another server is on the port.
     """
+    _check_free(port)
     command = [sys.executable, "-m", "benchmarks.serving.supervise", *peer.command(task, port)]
     with log.open("wb") as output:
         started = time.monotonic()
@@ -80,6 +82,13 @@ def serving(peer: Peer, task: Task, *, port: int, log: Path, timeout: float = 18
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
+
+
+def _check_free(port: int) -> None:
+    """Refuse a port on which somebody answers: it would be that server which is measured."""
+    with socket.socket() as taken:
+        if taken.connect_ex(("127.0.0.1", port)) == 0:
+            raise NotReady(f"another server is on port {port}")
 
 
 def _plain_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -141,11 +141,11 @@ def _measure(visit: Visit, setup: Setup, findings: Findings) -> None:
         serving(peer, setup.task, port=setup.port, log=Path(setup.log)) as server,
     ):
         findings.ready_seconds = server.ready_seconds
-        findings.idle_bytes = proportional_bytes(server.root)
-        findings.num_processes = len(descendants(server.root))
         started = time.monotonic()
         server.ask(jpegs[0].read_bytes())
         findings.mask_seconds = server.ready_seconds + time.monotonic() - started
+        findings.idle_bytes = proportional_bytes(server.root)
+        findings.num_processes = len(descendants(server.root))
         if visit.is_compared:
             findings.agreement = _compare(server, jpegs, Path(setup.masks))
         requests = list(_write_requests(visit, jpegs, Path(folder), port=setup.port))

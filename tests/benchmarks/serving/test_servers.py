@@ -46,6 +46,15 @@ def test_a_server_that_ends_is_told_of_with_its_last_words(tmp_path: Path) -> No
         pass
 
 
+def test_a_port_on_which_somebody_answers_is_refused(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(NotReady, match="another server"),
+        serving(ROWS[TRIVIAL], Task(None), port=other.getsockname()[1], log=tmp_path / "log"),
+    ):
+        pass
+
+
 def test_a_visit_measures_every_load(tmp_path: Path) -> None:
     (tmp_path / "0.jpg").write_bytes(b"a picture")
     setup = Setup(
