@@ -19,8 +19,8 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,32 +32,46 @@ from benchmarks.serving.rows import REFERENCE, ROOT, SETTINGS, TRIVIAL
 from benchmarks.serving.stage_report import render
 from benchmarks.serving.visit import Load, Setup, Visit, run_visit
 
+PARTS = ("stages", "http", "roofline")
 BATCH_SIZES = (1, 2, 4, 8, 16)
 EMPTY_ROUTE = "/healthz"
+HTTP_SECONDS = 1.5
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure, print and keep."""
+    """Measure, print, and keep what was found after every part."""
     words = sys.argv[1:] if words is None else words
     options = read_options(words)
-    network = find_network(options.network)
-    assert network is not None
-    found: dict[str, Any] = {"stages": {}, "http": [], "roofline": []}
-    with tempfile.TemporaryDirectory() as name:
-        setups = {kind: _setup(Path(name) / kind, options, kind, network) for kind in options.images}
-        for kind, setup in setups.items():
-            found["stages"][kind] = _stages(setup, options)
-        tiny = _setup(Path(name) / "tiny", options, "tiny", None)
-        for number in range(1, options.rounds + 1):
-            found["http"].append(_http(tiny, number, options))
-            for kind in options.roofline:
-                found["roofline"] += [_roofline(setups[kind], row, number, options, kind) for row in options.own]
     shown = {key: value for key, value in vars(options).items() if key not in ("json", "under", "port")}
     about = describe_run(words, options.own, shown, module="benchmarks.stages")
-    if options.json:
-        options.json.write_text(json.dumps({"about": about, **found}, indent=1) + "\n", encoding="utf-8")
-    print(render({"about": about, **found}))
+    found: dict[str, Any] = {"about": about, "stages": {}, "http": [], "roofline": []}
+    for part, value in measure(options):
+        if part == "stages":
+            found[part].update(value)
+        else:
+            found[part].append(value)
+        if options.json:
+            options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(render(found))
     return 0
+
+
+def measure(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give what each part finds, in turn, by its name."""
+    network = find_network(options.network)
+    with tempfile.TemporaryDirectory() as name:
+        setups = {kind: _setup(Path(name) / kind, options, kind, network) for kind in options.images}
+        tiny = _setup(Path(name) / "tiny", options, "tiny", None)
+        if "stages" in options.parts:
+            for kind, setup in setups.items():
+                yield "stages", {kind: _stages(setup, options)}
+        for number in range(1, options.rounds + 1):
+            if "http" in options.parts:
+                yield "http", _http(tiny, number, options)
+            if "roofline" in options.parts:
+                for kind in options.roofline:
+                    for row in options.own:
+                        yield "roofline", _roofline(setups[kind], row, number, options, kind)
 
 
 def read_options(words: Sequence[str]) -> argparse.Namespace:
@@ -65,6 +79,7 @@ def read_options(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--network", default="default", help="default, lraspp, or a checkpoint (%(default)s)")
+    add("--parts", nargs="+", default=PARTS, choices=PARTS, help="what is measured (all)")
     add("--images", nargs="+", default=["256", "voc", "12mp"], choices=images.SETS, help="of the stages (256 voc 12mp)")
     add("--roofline", nargs="*", default=["voc"], choices=images.SETS, help="pictures of the roofline (voc)")
     add("--own", nargs="+", default=list(SETTINGS), choices=SETTINGS, help="rows of this service (all)")
@@ -109,14 +124,14 @@ def _roofline(setup: Setup, row: str, number: int, options: argparse.Namespace, 
 
 def _http(setup: Setup, number: int, options: argparse.Namespace) -> dict[str, Any]:
     """Ask the service for an empty route and for masks of the empty network, and a server that does no work."""
-    loads = [Load(clients=1), Load(clients=8)]
+    loads, brief = [Load(clients=1), Load(clients=8)], replace(setup, seconds=HTTP_SECONDS)
     kinds = {
         "empty route": (REFERENCE, EMPTY_ROUTE),
         "mask, empty network": (REFERENCE, None),
         TRIVIAL: (TRIVIAL, None),
     }
     return {
-        kind: run_visit(Visit(row, number, loads, path=path), setup, under=options.under)["loads"]
+        kind: run_visit(Visit(row, number, loads, path=path), brief, under=options.under)["loads"]
         for kind, (row, path) in kinds.items()
     }
 

@@ -10,9 +10,9 @@ from benchmarks.serving.report import about_run, lay_out, spread
 
 def render(found: Mapping[str, Any]) -> str:
     """Give all tables and what they depend on."""
-    parts = [stages(found["stages"]), http(found["http"])]
-    if found["roofline"]:
-        parts.append(roofline(found["roofline"]))
+    parts = [
+        tell(found[part]) for part, tell in (("stages", stages), ("http", http), ("roofline", roofline)) if found[part]
+    ]
     return "\n\n".join([*parts, about_run(found["about"])])
 
 
