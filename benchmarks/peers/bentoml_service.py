@@ -1,0 +1,26 @@
+"""Serve with BentoML: one service, its adaptive batching."""
+
+import os
+from base64 import b64decode, b64encode
+
+import bentoml
+
+from benchmarks.peers.peer import read_task
+
+TASK = read_task(os.environ)
+
+
+@bentoml.service(workers=1, traffic={"timeout": 300}, logging={"access": {"enabled": False}})
+class Segment:
+    """Segment JPEGs."""
+
+    def __init__(self) -> None:
+        from benchmarks.peers.work import load  # noqa: PLC0415
+
+        self._work = load(TASK)
+
+    @bentoml.api(batchable=True, max_batch_size=TASK.max_batch_size, max_latency_ms=300_000)
+    def segment(self, images: list[str]) -> list[str]:
+        """Give the masks of a batch."""
+        pngs = self._work([b64decode(image) for image in images])
+        return [b64encode(png).decode() for png in pngs]
