@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 from torch import Tensor, nn
-from torchvision import models  # type: ignore[import-untyped]  # torchvision has no stubs
 
 from model_zoo.efficientnet_lite import LITE0, LITE1, LITE2
 from model_zoo.encoder_sources import (
@@ -137,10 +136,10 @@ _SOURCES: Mapping[EncoderName, Source] = {
     "narrow_vgg": narrow_vgg(),
     "mobilenet_v2": mobilenet_v2(),
     "mobilenet_v3_large": mobilenet_v3_large(),
-    "resnet18": resnet(models.resnet18, (64, 128, 256, 512)),
-    "resnet34": resnet(models.resnet34, (64, 128, 256, 512)),
-    "resnet50": resnet(models.resnet50, (256, 512, 1024, 2048)),
-    "resnet101": resnet(models.resnet101, (256, 512, 1024, 2048)),
+    "resnet18": resnet("resnet18", (64, 128, 256, 512)),
+    "resnet34": resnet("resnet34", (64, 128, 256, 512)),
+    "resnet50": resnet("resnet50", (256, 512, 1024, 2048)),
+    "resnet101": resnet("resnet101", (256, 512, 1024, 2048)),
     "efficientnet_lite0": efficientnet_lite(LITE0),
     "efficientnet_lite1": efficientnet_lite(LITE1),
     "efficientnet_lite2": efficientnet_lite(LITE2),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -21,6 +21,7 @@ import safetensors.torch
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from model_zoo.architectures import build
 from model_zoo.atomic import write_atomically
@@ -33,6 +34,8 @@ __all__ = ["SUFFIX", "BadCheckpoint", "Checkpoint", "Inspection", "canonical_jso
 
 METADATA_KEY = "segserve"
 SUFFIX = ".safetensors"
+
+_FILLING = frozenset({"normal_", "uniform_", "fill_", "zero_"})
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """The names of what batch norm counts and training does not learn."""
@@ -219,7 +222,7 @@ def _parse_header(text: str) -> CheckpointHeader:
 def _empty_network(spec: ModelSpec, tensors: Mapping[str, TensorEntry]) -> nn.Module:
     """Build a network without allocating it, and compare names, shapes and kinds of its tensors with those listed."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             network = build(spec.architecture, spec.num_classes, spec.arguments)
     except ValueError as error:
         raise BadCheckpoint(str(error)) from error
@@ -238,6 +241,23 @@ def _empty_network(spec: ModelSpec, tensors: Mapping[str, TensorEntry]) -> nn.Mo
         if entry.is_floating_point != value.is_floating_point():
             raise BadCheckpoint(f"{name} is stored as {entry.dtype}, {spec.architecture} needs {value.dtype}")
     return network
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leave out what gives weights their first numbers: on ``meta`` memory torch takes seconds to do nothing of it."""
+
+    def __torch_function__(  # torch's signature
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        """Do what is asked for, unless it is to fill a tensor."""
+        named = dict(kwargs or {})
+        if func.__name__ in _FILLING:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -10,15 +10,17 @@ from itertools import pairwise
 from typing import Literal, cast
 
 from torch import nn
-from torchvision import models  # type: ignore[import-untyped]  # torchvision has no stubs
-from torchvision.models import vgg  # type: ignore[import-untyped]  # torchvision has no stubs
 
 from model_zoo.efficientnet_lite import BLOCKS, STEM_CHANNELS, Scaling, efficientnet_lite_features
 from model_zoo.norms import Norm, group_norm
+from model_zoo.torchvision_models import Name, build_classifier
 
 VggPlan = Sequence[int | Literal["M"]]
 """The widths of a VGG's convolutions, with an ``M`` wherever the resolution is halved."""
 
+VGG16: VggPlan = (
+    64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M",
+)  # fmt: skip
 NARROW_VGG: VggPlan = (16, 16, "M", 32, 32, "M", 48, 48, "M", 64, 64, "M", 96, 96, "M")
 
 
@@ -39,7 +41,7 @@ class Source:
 
 def vgg16(norm: Norm) -> Source:
     """Give VGG-16 as torchvision has it, or with group norm in place of batch norm."""
-    return _vgg(vgg.cfgs["D"], norm=norm, fan="fan_out")
+    return _vgg(VGG16, norm=norm, fan="fan_out")
 
 
 def narrow_vgg() -> Source:
@@ -50,13 +52,13 @@ def narrow_vgg() -> Source:
 def mobilenet_v2() -> Source:
     """Give MobileNetV2; its maps are the narrow ends of blocks, each of which the next expands sixfold."""
     taps = {"1": 16, "3": 24, "6": 32, "13": 96, "18": 1280}
-    return Source(_features(models.mobilenet_v2), taps, coarse_stages=("7", "14"))
+    return Source(partial(_mobilenet, "mobilenet_v2"), taps, coarse_stages=("7", "14"))
 
 
 def mobilenet_v3_large() -> Source:
     """Give MobileNetV3-Large; what lost its stride is dilated, as torchvision's LR-ASPP weights were trained."""
     return Source(
-        _features(models.mobilenet_v3_large),
+        partial(_mobilenet, "mobilenet_v3_large"),
         {"1": 16, "3": 24, "4": 40, "12": 112, "16": 960},  # 4, not 6: where LR-ASPP takes its fine features
         late_maps={"4": ("6", 40)},
         coarse_stages=("7", "13"),
@@ -64,11 +66,11 @@ def mobilenet_v3_large() -> Source:
     )
 
 
-def resnet(build: Callable[..., nn.Module], channels: tuple[int, int, int, int]) -> Source:
+def resnet(name: Name, channels: tuple[int, int, int, int]) -> Source:
     """Give one of torchvision's ResNets, with the channels of its four stages."""
     stages = ("layer1", "layer2", "layer3", "layer4")
     taps = {"relu": 64, **dict(zip(stages, channels, strict=True))}
-    return Source(_without_head(build), taps, coarse_stages=("layer3", "layer4"))
+    return Source(partial(_resnet, name), taps, coarse_stages=("layer3", "layer4"))
 
 
 def efficientnet_lite(scaling: Scaling) -> Source:
@@ -104,34 +106,32 @@ def _vgg(plan: VggPlan, *, norm: Norm, fan: Literal["fan_in", "fan_out"]) -> Sou
 
 
 def _vgg_features(plan: VggPlan, *, norm: Norm, fan: Literal["fan_in", "fan_out"]) -> nn.Sequential:
-    """Build the convolutions of a VGG alone: the classifier of VGG-16 would take a second and half a gigabyte.
+    """Build the convolutions of a VGG alone, named as torchvision's.
 
     The weights start so that the variance is kept on the way forward (``fan_in``) or back (``fan_out``).
     """
-    layers: nn.Sequential = vgg.make_layers(plan, batch_norm=norm != "none")
-    for i, layer in enumerate(layers):
-        if norm == "group" and isinstance(layer, nn.BatchNorm2d):
-            layers[i] = group_norm(layer.num_features)
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode=fan, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # every VGG convolution has a bias
-    return layers
+    layers: list[nn.Module] = []
+    channels = 3
+    for word in plan:
+        if word == "M":
+            layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
+            continue
+        convolution = nn.Conv2d(channels, word, kernel_size=3, padding=1)
+        nn.init.kaiming_normal_(convolution.weight, mode=fan, nonlinearity="relu")
+        assert convolution.bias is not None
+        nn.init.zeros_(convolution.bias)
+        norms: dict[Norm, list[nn.Module]] = {"none": [], "batch": [nn.BatchNorm2d(word)], "group": [group_norm(word)]}
+        layers += [convolution, *norms[norm], nn.ReLU(inplace=True)]
+        channels = word
+    return nn.Sequential(*layers)
 
 
-def _features(build: Callable[..., nn.Module]) -> Callable[[], nn.Sequential]:
-    """Give a builder of the feature layers of a torchvision MobileNet."""
-
-    def build_features() -> nn.Sequential:
-        return cast("nn.Sequential", build(weights=None).features)
-
-    return build_features
+def _mobilenet(name: Name) -> nn.Sequential:
+    """Build the feature layers of a MobileNet."""
+    return cast("nn.Sequential", build_classifier(name).features)
 
 
-def _without_head(build: Callable[..., nn.Module]) -> Callable[[], nn.Sequential]:
-    """Give a builder of the layers of a torchvision ResNet up to its pooling."""
-
-    def build_layers() -> nn.Sequential:
-        layers = build(weights=None).named_children()
-        return nn.Sequential(OrderedDict((name, layer) for name, layer in layers if name not in ("avgpool", "fc")))
-
-    return build_layers
+def _resnet(name: Name) -> nn.Sequential:
+    """Build the layers of a ResNet up to its pooling."""
+    layers = build_classifier(name).named_children()
+    return nn.Sequential(OrderedDict((name, layer) for name, layer in layers if name not in ("avgpool", "fc")))

@@ -29,7 +29,7 @@ _LEAST_GROWTH = 1.05
 _STEEP_GROWTH = 1.5
 """Where throughput grows so much, a batch of twice the size takes hardly longer: it is tried, whatever was spent."""
 
-_SECONDS_A_SHAPE = 3.0
+_SECONDS_A_SHAPE = 1.5
 """What the passes of a shape take together, beyond the one that fills the caches, before no larger size is tried."""
 
 _SECONDS_A_SIZE = 0.2

@@ -8,13 +8,11 @@ Letters: B batch, C classes, H and W height and width.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torchvision.models.segmentation.lraspp import (  # type: ignore[import-untyped]  # torchvision has no stubs
-    LRASPPHead,
-)
 
 from model_zoo.architectures.layers import Width, coarse_prediction
 from model_zoo.backbones import build_encoder
 from model_zoo.spec import Prediction
+from model_zoo.torchvision_models import build_lraspp_head
 
 
 class LRASPP(nn.Module):
@@ -28,7 +26,7 @@ class LRASPP(nn.Module):
         super().__init__()
         self.encoder = build_encoder("mobilenet_v3_large", output_stride=16)
         _, _, low_channels, _, high_channels = self.encoder.channels
-        self.head = LRASPPHead(low_channels, high_channels, num_classes, head_channels)
+        self.head = build_lraspp_head(low_channels, high_channels, num_classes, head_channels)
 
     def forward(self, images: Tensor) -> Prediction:
         """Map images ``[B, 3, H, W]`` to scores ``[B, C, H/8, W/8]``."""

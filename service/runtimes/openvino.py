@@ -34,9 +34,16 @@ def _compiled(graph: bytes, num_threads: int) -> RunGraph:
         "PERFORMANCE_HINT": "LATENCY",  # one pass at a time, with all threads
         "ENABLE_CPU_PINNING": False,  # the codec threads need these cores, too
     }
-    request = core.compile_model(core.read_model(graph, b""), "CPU", options).create_infer_request()
+    compiled = core.compile_model(core.read_model(graph, b""), "CPU", options)
+    request = compiled.create_infer_request()
+    kept_bytes = 0
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        nonlocal kept_bytes
+        if 2 * images.nbytes < kept_bytes:  # it keeps what the largest batch has needed, some hundreds of MB
+            compiled.release_memory()
+            kept_bytes = 0
+        kept_bytes = max(kept_bytes, images.nbytes)
         # A copy, for the next pass writes to the same memory
         scores: NDArray[np.float32] = np.array(request.infer({0: images}, share_inputs=True)[0])
         return scores

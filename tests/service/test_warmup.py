@@ -250,7 +250,7 @@ async def test_a_shape_that_both_ways_up_are_padded_to_is_warmed_up_once(device:
 
 
 async def test_a_large_batch_is_found_though_every_pass_is_long(device: Device) -> None:
-    network = Network(lambda _: 0.9)
+    network = Network(lambda _: 0.3)
 
     assert await measure(network, device, 8) == 8
 
