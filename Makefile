@@ -11,7 +11,13 @@ ADDRESS := $(if $(filter command line,$(origin HOST)),--host $(HOST)) $(if $(fil
 # OpenMP threads that sleep at barriers instead of spinning: without it, two programs on the same cores starve each other.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help serve test soak check format train reproduce-small clean
+# Bytecode is kept whatever the shell says: the tests start many processes, and pytest rewrites whole libraries.
+unexport PYTHONDONTWRITEBYTECODE
+
+# The longest one first, the others beside it.
+CHECKS := check-types check-format check-lint check-imports check-security check-versions
+
+.PHONY: help serve test soak check $(CHECKS) format train reproduce-small clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,11 +33,24 @@ soak: $(VENV)/.installed-dev ## the long tests, and ten minutes of mixed traffic
 	$(BIN)/python benchmarks/soak.py --minutes 10
 
 check: $(VENV)/.installed-dev ## format, lint, types, import contracts and known vulnerabilities, without the tests
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(MAKE) --no-print-directory --jobs 2 $(CHECKS)
+
+check-types:
 	$(BIN)/mypy
+
+check-format:
+	$(BIN)/ruff format --check .
+
+check-lint:
+	$(BIN)/ruff check .
+
+check-imports:
 	$(BIN)/lint-imports
+
+check-security:
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml service model_zoo training
+
+check-versions:
 	$(BIN)/python .ci/audit.py constraints.txt
 
 format: $(VENV)/.installed-dev ## put the code into the project's format

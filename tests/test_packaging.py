@@ -17,7 +17,7 @@ OURS = {"service", "model_zoo", "training"}
 
 @pytest.mark.parametrize(
     ("packages", "extras"),
-    [(("service", "model_zoo"), ()), (("training",), ("train", "export"))],
+    [(("service", "model_zoo"), ("openvino", "onnxruntime")), (("training",), ("train", "export"))],
     ids=["serve", "train"],
 )
 def test_all_that_is_imported_is_installed_along(packages: tuple[str, ...], extras: tuple[str, ...]) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+PATIENCE = 1
+"""Seconds for which its thread sleeps at most: an interrupt can lose that it was woken, and ``close`` waits for it."""
+
 
 class Events:
     """Add numbers by step to a new file of events in ``folder``, beside the files of earlier starts of the run.
@@ -24,7 +27,7 @@ class Events:
         Raises:
             OSError: the folder cannot be written.
         """
-        self._writer = SummaryWriter(str(folder), purge_step=first_step)
+        self._writer = SummaryWriter(str(folder), purge_step=first_step, flush_secs=PATIENCE)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Note values by their names, such as ``loss`` or ``val/miou``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from io import BytesIO
 from itertools import chain
 
@@ -34,8 +35,13 @@ def encode_png(labelled: LabelledMask) -> bytes:
 def indexed_image(mask: Mask, palette: Sequence[Color]) -> Image.Image:
     """Give a mask ``[H, W]`` as a picture of mode P with all 256 colours, so that it is always 8 bits deep."""
     image = Image.fromarray(mask)
-    image.putpalette(bytes(chain.from_iterable((*palette, *voc_palette()[len(palette) :]))))
+    image.putpalette(_all_colors(tuple(palette)))
     return image
+
+
+@lru_cache
+def _all_colors(palette: tuple[Color, ...]) -> bytes:
+    return bytes(chain.from_iterable((*palette, *voc_palette()[len(palette) :])))
 
 
 def png_bytes(image: Image.Image) -> bytes:

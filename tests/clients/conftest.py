@@ -17,6 +17,11 @@ _NEEDED = {
 collect_ignore = [file for library, file in _NEEDED.items() if find_spec(library) is None]
 
 
+@pytest.fixture(autouse=True)
+def _server_is_elsewhere(no_cover: None) -> None:
+    """Leave coverage out, which would look at the clients alone and make them slow."""
+
+
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Give a ready server with one small network of 5 classes."""

@@ -31,6 +31,11 @@ def pytest_runtest_makereport() -> Generator[None, Any, Any]:
     return report
 
 
+@pytest.fixture(autouse=True)
+def _server_is_elsewhere(no_cover: None) -> None:
+    """Leave coverage out, which would look at the clients alone and make them slow."""
+
+
 def save_model(
     path: Path, name: str = "tiny", *, num_classes: int = NUM_REDS, channels: int = 2, seed: int = 0
 ) -> Path:

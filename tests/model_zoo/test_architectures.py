@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
@@ -56,17 +56,23 @@ def accepts(adapter: TypeAdapter[object], value: Argument) -> bool:
     return True
 
 
+@pytest.mark.no_cover
 @every_architecture
 @settings(max_examples=12, deadline=None)
 @given(height=st.integers(32, 97), width=st.integers(32, 97))
+@example(height=32, width=32)
+@example(height=33, width=33)
+@example(height=97, width=97)
+@example(height=61, width=37)
 def test_trap_26_logits_have_exactly_the_size_of_any_image(name: str, height: int, width: int) -> None:
-    logits = logits_of(small_network(name, "meta"), torch.empty(1, 3, height, width, device="meta"))
+    logits = logits_of(small_network(name), torch.zeros(1, 3, height, width))
 
     assert logits.shape == (1, NUM_CLASSES, height, width)
 
 
+@pytest.mark.no_cover
 @every_architecture
-@pytest.mark.parametrize("size", [(32, 32), (33, 33), (97, 97), (61, 37), (375, 500), (700, 700), (32, 700)])
+@pytest.mark.parametrize("size", [(375, 500), (700, 700), (32, 700)])
 def test_trap_26_sizes_that_others_refuse(name: str, size: tuple[int, int]) -> None:
     logits = logits_of(small_network(name, "meta"), torch.empty(2, 3, *size, device="meta"))
 
@@ -249,6 +255,7 @@ LITE0_ZEROS = (96 * 128**2 * 7 + 144 * 64**2 * 11 + 240 * 32**2 * 7) / 1e9
 """Mult-adds with the zero weights that stand for padding, in the depthwise convolutions of stride 2 up to 1/16."""
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("name", "arguments", "millions", "giga_macs"),
     [

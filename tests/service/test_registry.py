@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -510,7 +511,7 @@ async def test_who_would_wait_longer_than_anybody_waits_is_refused_at_once(three
         refused = await service.segment("c")
 
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-    assert "and none of them may go for 1000 s" in refused.json()["detail"]
+    assert re.search(r"and none of them may go for (99\d|1000) s", refused.json()["detail"])
 
 
 async def test_a_model_that_is_larger_than_the_budget_is_refused(three: Path) -> None:

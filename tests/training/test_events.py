@@ -2,8 +2,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]  # no stubs
     EventAccumulator,
@@ -60,6 +62,32 @@ def test_a_run_that_starts_anew_hides_all_that_was_there(tmp_path: Path) -> None
     second.close()
 
     assert read(tmp_path, "loss") == [(0, 1.0)]
+
+
+def test_a_wake_up_that_an_interrupt_has_lost_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    events = Events(tmp_path, first_step=0)
+    events.add(0, {"loss": 1.0})
+    lose_the_next_wake_up(events)
+    started = time.monotonic()
+
+    events.close()
+
+    assert time.monotonic() - started < 60
+    assert read(tmp_path, "loss") == [(0, 1.0)]
+
+
+def lose_the_next_wake_up(events: Events) -> None:
+    """Leave what an interrupt leaves that hits while the sleeping writer is woken: a sleeper who has gone already."""
+    writer: Any = events._writer.file_writer
+    condition = writer.event_writer._async_writer._byte_queue.not_empty
+    deadline = time.monotonic() + 20
+    while not condition._waiters and time.monotonic() < deadline:
+        time.sleep(0.01)
+    gone = threading.Lock()
+    gone.acquire()
+    with condition:
+        assert condition._waiters
+        condition._waiters.appendleft(gone)
 
 
 KILLED = """

@@ -1,6 +1,7 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -319,7 +320,11 @@ def test_row_8_a_dead_branch_is_warned_of_by_its_layers(tmp_path: Path, capsys: 
     assert "reached score yet" in out
 
 
-def test_trap_45_a_network_is_compiled_once_whatever_sizes_are_validated_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.soak)])
+def test_trap_45_a_network_is_compiled_once_whatever_sizes_are_validated_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))  # the default's C++ takes a minute
     torch.compiler.reset()
     counters["stats"].clear()
 

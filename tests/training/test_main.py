@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -179,6 +180,7 @@ def test_data_downloads_only_what_it_can(capsys: pytest.CaptureFixture[str]) -> 
     assert "shapes cannot be downloaded" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("uncovered")
 def test_an_interrupted_run_leaves_complete_files_only(tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = [*TINY_RUN, "--workers", "1", "--epochs", "1000", "--validate-every", "1", "--out", str(out)]
@@ -192,7 +194,11 @@ def test_an_interrupted_run_leaves_complete_files_only(tmp_path: Path) -> None:
         time.sleep(0.05)
 
     os.killpg(run.pid, signal.SIGINT)
-    _, complaint = run.communicate(timeout=60)
+    try:
+        _, complaint = run.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)  # a run that goes on would take the processors from other tests
 
     assert run.returncode == 130
     assert "segtrain: interrupted" in complaint

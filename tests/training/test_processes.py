@@ -109,6 +109,7 @@ class Alone(Processes):
         return values
 
 
+@pytest.mark.usefixtures("uncovered")
 def test_a_run_of_two_processes_is_resumed_by_two(pair: tuple[Path, Path], tmp_path: Path) -> None:
     recipe = read_recipe("quick", {**RUN, "save_every": 3})
     fit(recipe, tmp_path / "run")
@@ -132,6 +133,7 @@ def test_trap_46_on_cpus_every_process_counts_its_own_images_for_batch_norm(tmp_
     assert [type(module).__name__ for module in shared.modules()][-1] == "BatchNorm2d"
 
 
+@pytest.mark.usefixtures("uncovered")
 def test_what_goes_wrong_in_the_first_process_is_told_in_one_line_and_nobody_waits(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").touch()

@@ -89,6 +89,7 @@ def test_trap_58_at_most_the_steps_since_the_last_saving_are_done_again(whole: P
     assert states == ["step-000000022.pt", "step-000000024.pt"]
 
 
+@pytest.mark.usefixtures("uncovered")
 @pytest.mark.parametrize(("kills", "epochs"), [(2, 6), pytest.param(20, 48, marks=pytest.mark.soak)])
 def test_trap_54_a_run_that_is_killed_again_and_again_has_the_weights_of_one_that_is_not(
     tmp_path: Path, kills: int, epochs: int
@@ -104,6 +105,7 @@ def test_trap_54_a_run_that_is_killed_again_and_again_has_the_weights_of_one_tha
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.usefixtures("uncovered")
 @pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.soak)])
 def test_trap_54_a_run_that_is_killed_while_it_touches_a_file_goes_on_as_if_it_had_not(
     tmp_path: Path, every: int

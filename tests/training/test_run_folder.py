@@ -98,6 +98,7 @@ def test_a_state_that_lies_elsewhere_is_removed_as_well(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere" / "step-000000001.pt").exists()
 
 
+@pytest.mark.usefixtures("uncovered")
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(quick(epochs=1, train=["shapes:train:2"], val="shapes:val:1").to_toml())

@@ -74,6 +74,7 @@ def test_trap_59_building_an_encoder_downloads_nothing(name: EncoderName, no_net
     assert list(no_network.iterdir()) == []
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("side", [32, 75])
 def test_trap_33_no_network_aligns_corners_while_it_upsamples(name: str, side: int) -> None:

@@ -43,6 +43,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("kind", "encoder", "options"), VARIED)
 def test_an_imported_network_gives_the_logits_of_its_origin(
     tmp_path: Path, kind: str, encoder: str, options: dict[str, object]
@@ -76,6 +77,7 @@ def test_sizes_that_their_networks_refuse_or_pad_get_a_mask_too(tmp_path: Path, 
     assert logits_of(ours, torch.randn(1, 3, 75, 93)).shape == (1, 3, 75, 93)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("kind", "encoder"), PAIRS)
 def test_every_weight_of_every_encoder_has_its_name_and_shape(kind: str, encoder: str) -> None:
     config = CONFIGS[kind].model_validate({"_model_class": kind, "encoder_name": encoder, "classes": 7})
