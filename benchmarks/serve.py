@@ -75,6 +75,8 @@ def visits(options: argparse.Namespace, rows: Sequence[str], results: Results) -
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         setup = write_setup(Path(name), options, kind=options.images, network=network)
+        if network is not None:
+            write_masks(network, Path(setup.images), Path(setup.masks))
         clients = [Load(clients=count) for count in options.clients]
         yield run_visit(Visit(row=TRIVIAL, round=1, loads=clients), setup, under=options.under)
         for number in range(0 if options.trial else 1, options.rounds + 1):
@@ -142,14 +144,12 @@ def _names(text: str) -> list[str]:
 
 
 def write_setup(folder: Path, options: argparse.Namespace, *, kind: str, network: Path | None) -> Setup:
-    """Write the pictures and the masks that they should get, and say what all visits have in common."""
+    """Write the pictures, and say what all visits have in common."""
     photos, masks = folder / "images", folder / "masks"
     photos.mkdir()
     masks.mkdir()
     for number, jpeg in enumerate(images.make(kind)):
         (photos / f"{number:03}.jpg").write_bytes(jpeg)
-    if network is not None:
-        write_masks(network, photos, masks)
     return Setup(
         network=None if network is None else str(network),
         images=str(photos),

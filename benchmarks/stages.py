@@ -60,14 +60,15 @@ def measure(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]
     """Give what each part finds, in turn, by its name."""
     network = find_network(options.network)
     with tempfile.TemporaryDirectory() as name:
-        setups = {kind: _setup(Path(name) / kind, options, kind, network) for kind in options.images}
-        tiny = _setup(Path(name) / "tiny", options, "tiny", None)
+        kinds = {"stages": options.images, "http": ["tiny"], "roofline": options.roofline}
+        needed = {kind for part in options.parts for kind in kinds[part]}
+        setups = {kind: _setup(Path(name) / kind, options, kind, network) for kind in sorted(needed)}
         if "stages" in options.parts:
-            for kind, setup in setups.items():
-                yield "stages", {kind: _stages(setup, options)}
+            for kind in options.images:
+                yield "stages", {kind: _stages(setups[kind], options)}
         for number in range(1, options.rounds + 1):
             if "http" in options.parts:
-                yield "http", _http(tiny, number, options)
+                yield "http", _http(replace(setups["tiny"], network=None), number, options)
             if "roofline" in options.parts:
                 for kind in options.roofline:
                     for row in options.own:
@@ -91,10 +92,7 @@ def read_options(words: Sequence[str]) -> argparse.Namespace:
     add("--json", type=Path, metavar="FILE", help="keep all that was found")
     add("--under", type=shlex.split, default=[], metavar="COMMAND", help="that measures are run under")
     add("--port", type=int, default=17500, help="(%(default)s)")
-    options = parser.parse_args(words)
-    if missing := set(options.roofline) - set(options.images):
-        parser.error(f"--roofline {' '.join(missing)}: not among --images")
-    return options
+    return parser.parse_args(words)
 
 
 def _setup(folder: Path, options: argparse.Namespace, kind: str, network: Path | None) -> Setup:
