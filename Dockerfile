@@ -91,14 +91,14 @@ ENV PATH=/opt/code/bin:/opt/segserve/bin:/usr/local/bin:/usr/bin:/bin \
     SEGSERVE_CHECKPOINTS=/checkpoints
 # An empty volume mounted there begins with this checkpoint.
 COPY model_zoo/checkpoints/deeplabv3plus-lite2-voc.safetensors /checkpoints/
-COPY docker/healthcheck.py /opt/healthcheck.py
+COPY docker/healthcheck.py docker/start.py /opt/
 COPY --from=serve-code /opt/code /opt/code
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=4s --start-period=60s --retries=3 CMD ["python3", "-I", "-S", "/opt/healthcheck.py"]
-ENTRYPOINT ["segserve"]
+ENTRYPOINT ["python3", "-I", "/opt/start.py"]
 CMD ["serve"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
