@@ -3,8 +3,8 @@
 #   docker/smoke.sh
 # Prints a table and ends with 0 if nothing failed that may not. It uses 127.0.0.1 alone, and leaves nothing behind but the
 # builder's cache. What can be set: PORT (18080; the next one is used, too), DOCKER (the client), BASE_IMAGE, HAPROXY_IMAGE,
-# PROMETHEUS_IMAGE (found, pulled, or else made by docker/base-from-debian.sh), PHASE_SECONDS (15), KEEP=1 (keep the images).
-set -euo pipefail
+# PROMETHEUS_IMAGE (found, pulled, or else made by docker/base-from-debian.sh), PHASE_SECONDS (15), KEEP=1 (keep images and records).
+set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 
 RUN=segserve-smoke-$$
@@ -15,6 +15,7 @@ export DOCKER_BUILDKIT=1
 
 main() {
     trap clean_up EXIT
+    trap 'say "failed at line $LINENO: $BASH_COMMAND"' ERR
     find_client
     find_bases
     build_images
@@ -115,7 +116,7 @@ steady() {
 scale_up() {
     phase "scale 1 -> 3"
     quietly $COMPOSE up -d --no-build --no-recreate --scale segment=3 segment
-    await "three replicas get requests" 120 replicas_up 3
+    await "three replicas get requests" 180 replicas_up 3
     sleep "$PHASE_SECONDS"
 }
 
@@ -128,31 +129,31 @@ scale_down() {
 
 kill_process() {
     local replica
-    replica=$($COMPOSE ps -q segment | head -n 1)
+    replica=$($COMPOSE ps -q segment | sed -n 1p)
     phase "kill -9, process"
     sleep 3
-    echo "kill -9, process $(date +%s.%N)" >> "$WORK/kills"
     "$DOCKER" exec "$replica" sh -c 'kill -9 $(cat /proc/1/task/1/children)' || true
     sleep "$PHASE_SECONDS"
-    await "the engine has started it again" 120 replicas_up 2
+    note_kill "kill -9, process" "$replica"
+    await "the engine has started it again" 180 replicas_up 2
 }
 
 kill_container() {
     local replica
-    replica=$($COMPOSE ps -q segment | head -n 1)
+    replica=$($COMPOSE ps -q segment | sed -n 1p)
     phase "kill -9, container"
     sleep 3
-    echo "kill -9, container $(date +%s.%N)" >> "$WORK/kills"
     "$DOCKER" kill --signal KILL "$replica" > /dev/null
     sleep "$PHASE_SECONDS"
+    note_kill "kill -9, container" "$replica"
     quietly $COMPOSE up -d --no-build --no-recreate --scale segment=2 segment
-    await "two replicas get requests again" 120 replicas_up 2
+    await "two replicas get requests again" 180 replicas_up 2
 }
 
 rolling_update() {
     phase "rolling update"
     SEGSERVE_IMAGE=$RUN:next quietly docker/rolling-update.sh
-    await "the new replicas get requests" 120 replicas_up 2
+    await "the new replicas get requests" 180 replicas_up 2
     sleep 5
     for replica in $($COMPOSE ps -q segment); do
         revision=$("$DOCKER" inspect --format '{{index .Config.Labels "org.opencontainers.image.revision"}}' "$replica")
@@ -168,7 +169,7 @@ swap_checkpoint() {
     quietly "$DOCKER" run --rm --user 0:0 --network none --volume "${RUN}_checkpoints:/checkpoints" \
         --volume "$PWD/docker/smoke/next_version.py:/next_version.py:ro" --entrypoint python3 "$RUN:serve" \
         /next_version.py /checkpoints/deeplabv3plus-lite2-voc.safetensors 2
-    await "version 2 answers" 60 version_answers 2
+    await "version 2 answers" 120 answers_as 2
     sleep "$PHASE_SECONDS"
 }
 
@@ -218,6 +219,12 @@ phase() {
     echo "$1" >&8
 }
 
+# note_kill PHASE CONTAINER: when its process ended, as the engine saw it; whoever takes its place starts after this.
+note_kill() {
+    printf '{"phase": "%s", "when": %s, "replaced": %s}\n' "$1" \
+        "$(date --date "$("$DOCKER" inspect --format '{{.State.FinishedAt}}' "$2")" +%s.%N)" "$(date +%s.%N)" >> "$WORK/kills"
+}
+
 # quietly COMMAND ...: show what it wrote only if it fails.
 quietly() {
     "$@" > "$WORK/output" 2>&1 || { cat "$WORK/output" >&2; say "failed: $*"; exit 1; }
@@ -235,7 +242,16 @@ await() {
 
 fetch() { python3 -c 'import sys, urllib.request as r; sys.stdout.buffer.write(r.urlopen(sys.argv[1], timeout=5).read())' "$1" 2> /dev/null; }
 ready() { fetch "http://127.0.0.1:$PORT/readyz" > /dev/null; }
-version_answers() { fetch "http://127.0.0.1:$PORT/models" | grep -q "\"version\":\"$1\""; }
+
+# answers_as VERSION: eight masks in a row come from this version of the model.
+answers_as() {
+    python3 - "http://127.0.0.1:$PORT/segment" examples/cat.jpg "$1" << 'PYTHON'
+import sys, urllib.request
+address, picture, version = sys.argv[1:]
+request = urllib.request.Request(address, open(picture, "rb").read(), {"Content-Type": "image/jpeg"})
+sys.exit(any(urllib.request.urlopen(request, timeout=60).headers["X-Model-Version"] != version for _ in range(8)))
+PYTHON
+}
 
 # replicas_up N: the gateway sends requests to just so many.
 replicas_up() {
@@ -264,7 +280,7 @@ clean_up() {
     if [ -z "${KEEP:-}" ] && [ -n "${DOCKER:-}" ]; then
         "$DOCKER" image ls --quiet "$RUN" | sort -u | xargs --no-run-if-empty "$DOCKER" rmi --force > /dev/null 2>&1 || true
     fi
-    rm -rf "$WORK"
+    if [ -n "${KEEP:-}" ]; then say "kept $WORK"; else rm -rf "$WORK"; fi
     exit "$code"
 }
 

@@ -2,9 +2,9 @@
 
 python load.py URL PICTURE [PICTURE ...] --clients 6 --requests FILE
 
-A line on standard input names the phase that begins, an empty one lets the clients rest; at the end of the input what is
-still in flight is waited for. FILE gets a line of JSON for every request, and one for every phase that began. It needs
-nothing but Python.
+A line on standard input names the phase that begins, an empty one lets the clients rest; at the end of the input what
+is still in flight is waited for. FILE gets a line of JSON for every request, and one for every phase that began. It
+needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -87,6 +87,8 @@ class Load:
             if connection is not None:
                 connection.close()
             connection = None
+        # What ends in the next phase is counted there: it is that phase's disturbance that it met.
+        phase = self._phase or phase
         outcome = Outcome(phase, start, time.perf_counter() - began, status, problem, request_id, version)
         self._record.write(json.dumps(asdict(outcome)) + "\n")
         if status != 200:

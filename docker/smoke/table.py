@@ -1,15 +1,17 @@
 """Count what load.py wrote down, phase by phase, and judge it.
 
-python table.py REQUESTS [--gateway-log FILE] [--kills FILE] [--may-fail PHASE ...]
+python table.py REQUESTS [--gateway-log FILE] [--kills FILE]
 
-Every phase but those that may fail must have no failed request. In those, only requests that were in work in the replica
-that was killed may fail: the gateway's log says which replica each one was in. KILLS holds lines PHASE SECONDS-SINCE-1970.
+KILLS has a line of JSON for every replica that was killed: phase, when, and when its successor was started. In such a
+phase only requests may fail that were in work at that moment, all in the same replica, and the gateway has to leave it
+alone within two seconds. In every other phase nothing may fail.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +19,17 @@ from pathlib import Path
 from typing import Any
 
 _MOST_SECONDS = 2.0
+_HASTE = 0.5
+"""By how much the engine may be late to notice an end that clients have noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Say in which phase and when a replica was killed, and when its successor was started, in seconds since 1970."""
+
+    phase: str
+    when: float
+    replaced: float
 
 
 @dataclass(slots=True)
@@ -59,7 +72,7 @@ def read_gateway_log(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
 def percentile(values: Sequence[float], share: float) -> float:
     """Give the smallest value that at least this share of them does not exceed."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def row(phase: Phase) -> str:
@@ -70,30 +83,29 @@ def row(phase: Phase) -> str:
     return f"| {phase.name} | {phase.sent} | {len(phase.seconds)} | {len(phase.failed)} | {p50} | {p99} |"
 
 
-def judge(phase: Phase, log: dict[str, dict[str, Any]], killed_at: float | None) -> Iterable[str]:
-    """Give what is wrong with a phase; without a time of a kill nothing may fail."""
+def judge(phase: Phase, log: dict[str, dict[str, Any]], kill: Kill | None) -> Iterable[str]:
+    """Give what is wrong with a phase."""
     if phase.sent == 0:
         yield f"{phase.name}: nothing was asked"
-    if killed_at is None:
-        for failure in phase.failed[:5]:
-            yield f"{phase.name}: {failure['request_id']}: {failure['status']} {failure['problem'][:200]}"
-        return
     replicas = {log[failure["request_id"]]["replica"] for failure in phase.failed if failure["request_id"] in log}
-    if len(replicas) > 1:
+    if kill is not None and len(replicas) > 1:
         yield f"{phase.name}: requests failed in {', '.join(sorted(replicas))}, one was killed"
     for failure in phase.failed:
-        late = failure["start"] - killed_at
-        if failure["request_id"] not in log or late > 0:
-            yield f"{phase.name}: {failure['request_id']} failed, and was sent {late:.2f} s after the kill"
-    last = last_try(phase, log, killed_at)
-    if last > _MOST_SECONDS:
+        if kill is None or not failure["start"] <= kill.when <= failure["start"] + failure["seconds"] + _HASTE:
+            yield f"{phase.name}: {told(failure)}"
+    if kill is not None and (last := last_try(log, kill)) > _MOST_SECONDS:
         yield f"{phase.name}: the gateway tried the killed replica until {last:.2f} s after the kill"
 
 
-def last_try(phase: Phase, log: dict[str, dict[str, Any]], killed_at: float) -> float:
+def told(failure: dict[str, Any]) -> str:
+    """Say what became of a request that failed."""
+    return f"{failure['request_id']}: {failure['status']} {failure['problem'][:200]}"
+
+
+def last_try(log: dict[str, dict[str, Any]], kill: Kill) -> float:
     """Give how long after the kill a request came that the gateway still tried to send to the replica, 0 if none."""
-    tries = [line["time"] - killed_at for line in log.values() if line["retries"].lstrip("+") != "0"]
-    return max([late for late in tries if 0 < late < 60], default=0.0)
+    tried = [line["time"] for line in log.values() if line["retries"].lstrip("+") != "0"]
+    return max([when - kill.when for when in tried if kill.when < when < kill.replaced], default=0.0)
 
 
 def main() -> int:
@@ -105,18 +117,16 @@ def main() -> int:
     options = parser.parse_args()
     phases = read_phases(options.requests.read_text().splitlines())
     log = read_gateway_log(options.gateway_log.read_text().splitlines()) if options.gateway_log else {}
-    kills: dict[str, float] = {}
-    for line in options.kills.read_text().splitlines() if options.kills else []:
-        name, _, when = line.rpartition(" ")
-        kills[name] = float(when)
+    kills = [Kill(**json.loads(line)) for line in options.kills.read_text().splitlines()] if options.kills else []
     print("| phase | sent | answered | failed | p50, ms | p99, ms |\n|---|---|---|---|---|---|")
     wrong: list[str] = []
     for phase in phases.values():
         print(row(phase))
-        wrong += judge(phase, log, kills.get(phase.name))
-    for name, when in kills.items():
-        print(f"{name}: last request that tried the killed replica first: {last_try(phases[name], log, when):.2f} s later")
-    print("versions of the model that answered, by phase: " + "; ".join(f"{p.name}: {', '.join(sorted(p.versions))}" for p in phases.values()))
+        wrong += judge(phase, log, next((kill for kill in kills if kill.phase == phase.name), None))
+    for kill in kills:
+        print(f"{kill.phase}: the last request that was sent to it came {last_try(log, kill):.2f} s later")
+    versions = [f"{phase.name}: {', '.join(sorted(phase.versions))}" for phase in phases.values()]
+    print(f"versions of the model that answered: {'; '.join(versions)}")
     for line in wrong:
         print(f"WRONG: {line}")
     return 1 if wrong else 0
