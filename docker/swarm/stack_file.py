@@ -34,7 +34,6 @@ def _service(composed: dict[str, Any]) -> dict[str, Any]:
     service["ports"] = [_port(port) for port in service.get("ports", [])]
     limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
     service["deploy"] = {**service.get("deploy", {})}
-    service["deploy"].pop("placement", None)
     if limits:
         service["deploy"]["resources"] = {"limits": {name: str(value) for name, value in limits.items()}}
     return service
@@ -53,15 +52,12 @@ def _tmpfs(entry: str) -> dict[str, Any]:
     return mount | ({"tmpfs": {"size": int(size[:-1]) * _UNITS[size[-1]]}} if size else {})
 
 
-def _port(port: Any) -> Any:  # noqa: ANN401  # as compose writes it
+def _port(port: Any) -> dict[str, Any]:  # noqa: ANN401  # as compose writes it
     if isinstance(port, dict):
-        return {
-            "target": int(port["target"]),
-            "published": int(port["published"]),
-            "protocol": "tcp",
-            "mode": "ingress",
-        }
-    return port
+        published, target = port["published"], port["target"]
+    else:
+        published, target = port.removesuffix("/tcp").split(":")[-2:]
+    return {"target": int(target), "published": int(published), "protocol": "tcp", "mode": "host"}
 
 
 def _sources(service: dict[str, Any]) -> list[str]:

@@ -46,6 +46,14 @@ def test_limits_are_words_as_a_swarm_wants_them() -> None:
     }
 
 
+def test_a_port_in_short_is_the_same() -> None:
+    stack = convert({"services": {"gateway": {"image": "a", "ports": ["8000:8080/tcp"]}}}, "gateway")
+
+    assert stack["services"]["gateway"]["ports"] == [
+        {"target": 8080, "published": 8000, "protocol": "tcp", "mode": "host"}
+    ]
+
+
 def test_folders_in_memory_and_ports_are_told_at_length() -> None:
     service = {
         "image": "a",
@@ -59,5 +67,5 @@ def test_folders_in_memory_and_ports_are_told_at_length() -> None:
         {"type": "tmpfs", "target": "/tmp", "tmpfs": {"size": 64 << 20}}  # noqa: S108  # in the container
     ]
     assert stack["services"]["gateway"]["ports"] == [
-        {"target": 8080, "published": 8000, "protocol": "tcp", "mode": "ingress"}
+        {"target": 8080, "published": 8000, "protocol": "tcp", "mode": "host"}
     ]
