@@ -42,7 +42,7 @@ RUN --mount=type=secret,id=pip.conf --mount=type=secret,id=ca --mount=type=cache
     cd /opt/installer; \
     case "$TORCH" in \
         cuda) ;; \
-        cpu) test -n "$TORCH_INDEX" || { echo "TORCH=cpu needs TORCH_INDEX, the index that has torch's CPU wheels" >&2; exit 2; }; \
+        cpu) test -n "${TORCH_INDEX:-}" || { echo "TORCH=cpu needs TORCH_INDEX, the index that has torch's CPU wheels" >&2; exit 2; }; \
              ./install.sh --constraint constraints.txt --index-url "$TORCH_INDEX" torch torchvision ;; \
         *) echo "TORCH=$TORCH: it is cuda or cpu" >&2; exit 2 ;; \
     esac; \
