@@ -17,7 +17,9 @@ RUN groupadd --gid 10001 segserve \
 FROM base AS requirements
 COPY pyproject.toml docker/requirements.py /project/
 WORKDIR /project
-RUN python3 requirements.py pyproject.toml > serve.txt \
+# Runtimes and other extras of the service: --build-arg EXTRAS='openvino tracing'.
+ARG EXTRAS
+RUN { python3 requirements.py pyproject.toml; test -z "$EXTRAS" || python3 requirements.py pyproject.toml $EXTRAS; } > serve.txt \
  && python3 requirements.py pyproject.toml train export > train.txt
 
 # --- installer: pip and the project's build backend, which no image that runs contains --------------------------------
