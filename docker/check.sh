@@ -13,7 +13,8 @@ if has promtool; then
     promtool check rules prometheus/rules.yml > /dev/null
     promtool test rules prometheus/rules.test.yml > /dev/null
 fi
-if has docker-compose; then docker-compose --file ../docker-compose.yml config --quiet; fi
+compose=$(docker compose version > /dev/null 2>&1 && echo "docker compose" || echo docker-compose)
+if has ${compose% *}; then $compose --file ../docker-compose.yml config --quiet; fi
 if has kubectl; then for overlay in base overlays/keda overlays/gpu; do kubectl kustomize "kubernetes/$overlay" > /dev/null; done; fi
 
 if [ ${#missing[@]} -gt 0 ]; then

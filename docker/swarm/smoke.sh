@@ -91,7 +91,10 @@ clean_up() {
     sleep 2
     "$DOCKER" ps --all --quiet --filter "label=com.docker.stack.namespace=$STACK" | xargs --no-run-if-empty "$DOCKER" rm --force > /dev/null || true
     "$DOCKER" volume ls --quiet --filter "label=com.docker.stack.namespace=$STACK" | xargs --no-run-if-empty "$DOCKER" volume rm > /dev/null || true
-    [ -z "${entered:-}" ] || "$DOCKER" swarm leave --force > /dev/null
+    if [ -n "${entered:-}" ]; then
+        "$DOCKER" swarm leave --force > /dev/null
+        "$DOCKER" network rm docker_gwbridge > /dev/null 2>&1 || true
+    fi
     "$DOCKER" rmi "$STACK:broken" > /dev/null 2>&1 || true
     rm -rf "$WORK"
     exit "$code"
