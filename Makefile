@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 unexport PYTHONDONTWRITEBYTECODE
 
 # The longest one first, the others beside it.
-CHECKS := check-types check-format check-lint check-imports check-security check-versions
+CHECKS := check-types check-format check-lint check-imports check-security check-versions check-containers
 
 .PHONY: help serve test soak check $(CHECKS) format train reproduce-small clean
 
@@ -32,11 +32,12 @@ soak: $(VENV)/.installed-dev ## the long tests, and ten minutes of mixed traffic
 	$(BIN)/pytest -m soak
 	$(BIN)/python benchmarks/soak.py --minutes 10
 
-check: $(VENV)/.installed-dev ## format, lint, types, import contracts and known vulnerabilities, without the tests
+check: $(VENV)/.installed-dev ## format, lint, types, import contracts, known vulnerabilities, what containers are given; no tests
 	$(MAKE) --no-print-directory --jobs 2 $(CHECKS)
 
 check-types:
 	$(BIN)/mypy
+	$(BIN)/mypy --strict docker/*.py docker/smoke/*.py docker/swarm/*.py
 
 check-format:
 	$(BIN)/ruff format --check .
@@ -52,6 +53,9 @@ check-security:
 
 check-versions:
 	$(BIN)/python .ci/audit.py constraints.txt
+
+check-containers:
+	docker/check.sh
 
 format: $(VENV)/.installed-dev ## put the code into the project's format
 	$(BIN)/ruff format .

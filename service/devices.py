@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def pick_devices(names: str) -> list[torch.device]:
@@ -51,11 +51,20 @@ def pick_devices(names: str) -> list[torch.device]:
 def available_cpus() -> int:
     """Count the CPUs that this process may use: torch counts the machine's and then fights over a container's."""
     cpus = len(os.sched_getaffinity(0))
-    try:
-        quota, period = _CPU_QUOTA.read_text().split()
-    except (OSError, ValueError):
-        return cpus
-    return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
+    quota = cpu_quota(_CGROUP)
+    return cpus if quota is None else max(1, min(cpus, int(quota)))
+
+
+def cpu_quota(cgroup: Path) -> float | None:
+    """Give how many CPUs a control group grants, of version 2 or 1; nothing where it bounds none."""
+    newer, older = [cgroup / "cpu.max"], [cgroup / "cpu/cpu.cfs_quota_us", cgroup / "cpu/cpu.cfs_period_us"]
+    for files in (newer, older):
+        try:
+            quota, period = " ".join(file.read_text() for file in files).split()
+            return int(quota) / int(period) if int(quota) > 0 else None
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+    return None
 
 
 class Device:

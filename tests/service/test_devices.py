@@ -3,11 +3,12 @@ import ctypes
 import gc
 import threading
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
 
-from service.devices import Device, available_cpus, pick_devices, threads_for
+from service.devices import Device, available_cpus, cpu_quota, pick_devices, threads_for
 from service.errors import DeviceFailed, OutOfMemory
 from service.settings import BadSetting
 
@@ -42,6 +43,26 @@ def test_devices_share_the_cpus() -> None:
     assert threads_for([cpu], wanted=None) == available_cpus()
     assert threads_for([cpu] * 1000, wanted=None) == 1
     assert threads_for([cpu], wanted=7) == 7
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"cpu.max": "150000 100000"}, 1.5),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_the_quota_of_both_kinds_of_control_groups_is_read(
+    tmp_path: Path, files: dict[str, str], quota: float | None
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    assert cpu_quota(tmp_path) == quota
 
 
 async def test_all_work_runs_in_one_thread_that_is_not_ours() -> None:
