@@ -84,8 +84,8 @@ def sized_input(image: Image.Image, content: tuple[int, int], spec: ModelSpec) -
     if spec.input.color_order == "bgr":
         pixels = pixels[..., ::-1]
     canvas = np.empty((*padded_size(content, spec.size), pixels.shape[2]), np.uint8)
-    canvas[:] = mean_color(spec.input)
     canvas[: content[0], : content[1]] = pixels
+    canvas[content[0] :] = canvas[: content[0], content[1] :] = mean_color(spec.input)
     return NetworkInput(torch.from_numpy(canvas).permute(2, 0, 1), content, size)
 
 

@@ -119,16 +119,40 @@ def _refine(level: _Level, step: Step) -> _Finer | None:
     height, width = level.labels.shape
     rows = _taps(height, step.grid[0], step.kept[0], step.align_corners, level.labels.device)
     columns = _taps(width, step.grid[1], step.kept[1], step.align_corners, level.labels.device)
-    cells = _cells(level.labels).index_select(1, columns.first)
-    labels = cells.index_select(0, rows.first)  # [H, W]
+    cells = _cells(level.labels)
+    mixed = _pixels_in(cells == _MIXED, rows.first, columns.first)
+    if len(mixed) > _SPARSE * len(rows.first) * len(columns.first):
+        return None
+    labels = cells.index_select(1, columns.first).index_select(0, rows.first)  # [H, W]
     finer = _Finer(level, labels, rows, columns)
     flat = labels.view(-1)
-    mixed = (flat == _MIXED).nonzero().squeeze(1)
-    if len(mixed) > _SPARSE * len(flat):
-        return None
     for pixels in torch.split(mixed, _PIXELS_AT_ONCE):
         flat[pixels] = finer.at(pixels).max(dim=1).indices.to(torch.uint8)
     return finer
+
+
+def _pixels_in(is_chosen: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Give the pixels that lie in chosen cells, counted row by row, cell after cell.
+
+    ``rows`` ``[H]`` and ``columns`` ``[W]`` hold the cell of each index, in order: so nobody has to look at all pixels.
+    """
+    (num_rows, first_row), (num_columns, first_column) = (
+        _spans(cells, num_cells) for cells, num_cells in zip((rows, columns), is_chosen.shape, strict=True)
+    )
+    down, across = is_chosen.nonzero(as_tuple=True)
+    widths = num_columns[across]
+    sizes = num_rows[down] * widths
+    cell = torch.repeat_interleave(sizes)
+    inside = torch.arange(len(cell), device=cell.device) - (sizes.cumsum(0) - sizes)[cell]
+    y = first_row[down][cell] + inside // widths[cell]
+    x = first_column[across][cell] + inside % widths[cell]
+    return y * len(columns) + x
+
+
+def _spans(cells: Tensor, num_cells: int) -> tuple[Tensor, Tensor]:
+    """Give of each cell of an axis how many indices lie in it, and the first of them."""
+    counts = torch.bincount(cells, minlength=num_cells)
+    return counts, counts.cumsum(0) - counts
 
 
 def _cells(labels: Tensor) -> Tensor:
