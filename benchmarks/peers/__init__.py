@@ -141,7 +141,7 @@ PEERS: Mapping[str, Peer] = {
         version_of="torchserve",
         command=_python("torchserve", "benchmarks.peers.torchserve_start"),
         environment=_environment(patience=_PATIENCE),
-        ready_path="/ping",
+        ready_path="/predictions/segment",  # /ping answers 200 while the worker still loads
         request=_predictions,
         answer=_whole,
     ),

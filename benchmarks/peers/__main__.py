@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ LONGEST_SIDES = (451, 256, 129)
 def main(words: Sequence[str] | None = None) -> int:
     """Try one peer; give the exit code: 0 it answers as it should and leaves nothing behind, 1 it does not."""
     options = _parser().parse_args(words)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the peer is stopped then, too
     peer, task = PEERS[options.name], Task(options.network)
     os.environ.update(peer.environment(task))
     from benchmarks.peers.work import load  # noqa: PLC0415  # torch reads its variables when it is imported

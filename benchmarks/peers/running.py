@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.peers.peer import Peer, Task
@@ -40,7 +40,7 @@ def running(peer: Peer, task: Task, port: int, *, timeout: float = 120) -> Itera
         LeftBehind: processes of it were there after it was stopped; they are killed.
     """
     mark = uuid.uuid4().hex
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603  # a command of the table
         peer.command(task, port),
         cwd=ROOT,
         env={**os.environ, **peer.environment(task), _MARK: mark},
@@ -87,10 +87,8 @@ def _answers(url: str) -> bool:
 def _stop(process: subprocess.Popen[bytes], *, patience: float = 30) -> None:
     """Ask the first process to end, wait for it, then end its group."""
     process.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(patience)
-    except subprocess.TimeoutExpired:
-        pass
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)

@@ -17,7 +17,7 @@ packages_of() {
         litserve)   echo "litserve==0.2.19" ;;
         bentoml)    echo "bentoml==1.4.40" ;;
         ray)        echo "ray[serve]==2.60.0" ;;
-        # 0.12.0 does not name PyYAML and its captum extra among what it needs, and its worker dies without the first.
+        # 0.12.0 does not say that it needs PyYAML, without which its worker dies.
         torchserve) echo "torchserve==0.12.0 torch-model-archiver==0.12.0 PyYAML" ;;
         pytriton)   echo "nvidia-pytriton==0.7.0" ;;
         mlserver)   echo "mlserver==1.7.1" ;;
@@ -29,19 +29,20 @@ packages_of() {
 make_environment() {
     folder=runs/peers/$1
     rm -rf "$folder"
-    "$ours" -m venv "$folder"
+    "$ours" -m venv "$folder" || return 1
     # shellcheck disable=SC2046  # one word a package
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check $(packages_of "$1") || return 1
-    "$folder/bin/python" -m pip freeze >"$folder/installed.txt"
+    "$folder/bin/python" -m pip freeze >"$folder/installed.txt" || return 1
+    # After pip, which would otherwise take the project's packages for the peer's; a folder in a .pth file comes last.
     theirs=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     "$ours" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$theirs/project.pth"
 }
 
-failed=""
+failed=
 for name in ${*:-plain litserve bentoml ray torchserve pytriton mlserver}; do
     packages_of "$name" >/dev/null || { echo "setup.sh: no peer is called $name" >&2; exit 2; }
     started=$(date +%s)
-    if (set -e; make_environment "$name"); then
+    if make_environment "$name"; then
         echo "$name: $(($(date +%s) - started)) s, $(du -sm "runs/peers/$name" | cut -f1) MB"
     else
         rm -rf "runs/peers/$name"

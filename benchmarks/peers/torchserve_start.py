@@ -31,7 +31,7 @@ def main(port: int) -> None:
 def _archive(folder: Path) -> None:
     program = Path(sys.executable).with_name("torch-model-archiver")
     words = ["--model-name", "segment", "--version", "1.0", "--handler", HANDLER, "--export-path", folder, "--force"]
-    subprocess.run([program, *words], check=True)
+    subprocess.run([program, *words], check=True)  # noqa: S603  # no word of another
 
 
 def _settings(port: int, task: Task) -> dict[str, object]:
@@ -65,7 +65,9 @@ def _java_options(folder: Path) -> list[str]:
 
 _LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration>
-  <Appenders><Console name="stderr" target="SYSTEM_ERR"><PatternLayout pattern="%d %-5p %c - %m%n"/></Console></Appenders>
+  <Appenders>
+    <Console name="stderr" target="SYSTEM_ERR"><PatternLayout pattern="%d %-5p %c - %m%n"/></Console>
+  </Appenders>
   <Loggers><Root level="warn"><AppenderRef ref="stderr"/></Root></Loggers>
 </Configuration>
 """
