@@ -64,6 +64,10 @@ def compare_throughput(ways: dict[str, str], picture: bytes, *, rounds: int, sec
     for name, found in rates.items():
         told = ", ".join(f"{rate:.2f}" for rate in found)
         print(f"{name}: {statistics.median(found):.2f} answers a second (rounds: {told})")
+    first, *others = rates.values()
+    for name, found in zip(list(ways)[1:], others, strict=True):
+        ratio = statistics.median(ours / theirs for ours, theirs in zip(first, found, strict=True))
+        print(f"{next(iter(ways))} to {name}: {ratio:.2f} in the median round")
 
 
 def compare_times(direct_url: str, gateway_url: str, picture: bytes | None, *, pairs: int) -> None:
@@ -84,8 +88,8 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     parser.add_argument("--throughput", nargs="+", required=True, metavar="NAME=URL")
     parser.add_argument("--overhead", nargs=2, required=True, metavar="URL")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=4)
     options = parser.parse_args()
     picture = options.picture.read_bytes()
     direct, gateway = options.overhead
