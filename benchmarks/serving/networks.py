@@ -16,7 +16,6 @@ from benchmarks.serving.images import NUM_PHOTOS, is_real, photo_paths
 from benchmarks.serving.rows import ROOT
 from model_zoo import checkpoint
 from model_zoo.architectures import build
-from model_zoo.architectures.lraspp import LRASPP
 from model_zoo.card import Card
 from model_zoo.checkpoint import Checkpoint
 from model_zoo.labels import VOC_CLASSES, voc_palette
@@ -78,14 +77,13 @@ def _find_foreground(loaded: Checkpoint) -> None:
     After so few steps most masks would have one class alone, and their borders are what argmax and PNG have to do with.
     """
     network = loaded.network
-    assert isinstance(network, LRASPP)
     margins = []
     for path in photo_paths(NUM_PHOTOS):
         with Image.open(path) as photo:
             item = network_input(upright_rgb(photo), loaded.header.spec)
         scores = forward(network, [item], loaded.header.spec)[0]  # [C, h, w]
         margins.append((scores[1:].amax(0) - scores[0]).flatten())
-    network.head.low_classifier.bias[0] += torch.cat(margins).quantile(1 - FOREGROUND)
+    network.get_parameter("head.low_classifier.bias")[0] += torch.cat(margins).quantile(1 - FOREGROUND)
 
 
 def _draw(path: Path) -> None:
