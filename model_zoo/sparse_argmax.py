@@ -43,7 +43,8 @@ class Step:
 
     def apply(self, scores: Tensor) -> Tensor:
         """Map scores ``[C, h, w]`` to ``[C, H, W]``, float32, the plain way."""
-        grid = F.interpolate(scores[None].float(), self.grid, mode="bilinear", align_corners=self.align_corners)
+        images = scores[None].float().contiguous(memory_format=torch.channels_last)  # in which it takes half as long
+        grid = F.interpolate(images, self.grid, mode="bilinear", align_corners=self.align_corners)
         return grid[0, :, : self.kept[0], : self.kept[1]]
 
 

@@ -12,7 +12,7 @@ from statistics import median
 import torch
 
 from model_zoo.preprocess import NetworkInput, network_size, padded_size
-from model_zoo.segmentation import Wanted
+from model_zoo.segmentation import PLAIN, Wanted
 from model_zoo.spec import ModelSpec
 from service.batch_limits import Shape
 from service.devices import Device
@@ -37,7 +37,7 @@ _LONG_PASS = 0.5
 _MOST_PASSES = 4
 
 _DEAREST = Wanted(sums=True)
-"""What is measured: what takes longer, or more memory, is rarely wanted."""
+"""What memory is measured with: what takes more is rarely wanted. Time is that of plain masks, which most want."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class _Passes:
 
     def _timed(self, batch: Sequence[NetworkInput]) -> float:
         started = self.clock()
-        self.runtime(batch, [_DEAREST] * len(batch))
+        self.runtime(batch, [PLAIN] * len(batch))
         return self.clock() - started
 
 
