@@ -123,7 +123,10 @@ PEERS: Mapping[str, Peer] = {
         version_of="nvidia-pytriton",
         command=_python("pytriton", "benchmarks.peers.pytriton_server"),
         # Its interpreter is a libpython, which must not be the system's where the environment is of another Python.
-        environment=_environment(LD_LIBRARY_PATH=str(sysconfig.get_config_var("LIBDIR"))),
+        environment=_environment(
+            LD_LIBRARY_PATH=str(sysconfig.get_config_var("LIBDIR")),
+            PYTRITON_HOME=str(ROOT / ENVIRONMENTS / "pytriton/home"),
+        ),
         ready_path="/v2/models/segment/ready",
         request=_tensor,
         answer=_from_tensor,

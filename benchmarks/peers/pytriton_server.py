@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 
 import numpy as np
@@ -17,6 +18,7 @@ from benchmarks.peers.work import load
 def main() -> None:
     """Serve on the port that is told."""
     logging.basicConfig(level=logging.WARNING)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or its working folders would stay, 22 MB each
     task = read_task(os.environ)
     work = load(task)
 
