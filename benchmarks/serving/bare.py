@@ -40,7 +40,8 @@ Pass = Callable[[], object]
 class Plan:
     """Say which network runs on which pictures, a folder of JPEGs, and for how long at each batch size.
 
-    ``settings`` are the service's: the runtime and the precision among them count here, too.
+    ``settings`` are the service's: the runtime and the precision among them count here, too. There is one device, which
+    has all ``threads``.
     """
 
     network: str
@@ -56,7 +57,7 @@ def main(words: Sequence[str]) -> None:
     plan = Plan(**json.loads(Path(words[0]).read_text(encoding="utf-8")))
     torch.set_num_threads(plan.threads)
     loaded = checkpoint.load(Path(plan.network))
-    settings = Settings.read({}, {"device": "cpu", "torch_threads": str(plan.threads), **plan.settings})
+    settings = Settings.read({}, {**plan.settings, "device": "cpu", "torch_threads": str(plan.threads)})
     name = PLAIN_RUNTIME if settings.runtime == AUTO else settings.runtime
     runtime = RUNTIMES[name](loaded, torch.device("cpu"), settings)
     jpegs = [path.read_bytes() for path in sorted(Path(plan.images).glob("*.jpg"))]
