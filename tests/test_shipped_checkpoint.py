@@ -131,7 +131,8 @@ async def test_what_is_served_is_what_evaluation_scores(shipped: Checkpoint, val
     spec = shipped.header.spec
     folder = data_root / "voc" / "VOCdevkit" / "VOC2012" / "JPEGImages"
 
-    async with running(create_app(Settings(device="cpu"))) as client:
+    # As many threads as here: of another number, rounding may change a pixel where two classes are equal.
+    async with running(create_app(Settings(device="cpu", torch_threads=torch.get_num_threads()))) as client:
         await until_ready(client)
         for index in range(SOME_IMAGES):
             body = (folder / f"{val.ids[index]}.jpg").read_bytes()

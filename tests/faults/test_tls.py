@@ -65,7 +65,7 @@ def test_who_hangs_up_leaves_nothing_behind(server: Server, client: httpx.Client
     before = server.num_files()
     for _ in range(5):
         with (
-            httpx.Client(base_url=server.url, verify=trusting, timeout=0.001) as hasty,
+            httpx.Client(base_url=server.url, verify=trusting, timeout=0.0001) as hasty,
             pytest.raises(httpx.TimeoutException),
         ):
             hasty.post("/segment", content=plain_image())
