@@ -99,7 +99,11 @@ def read_options(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--network", default="lraspp", help="default, lraspp, null (the empty network), or a checkpoint (%(default)s)")
+    add(
+        "--network",
+        default="lraspp",
+        help="default, default-256, lraspp, null (empty), or a checkpoint (%(default)s)",
+    )
     add("--images", default="256", choices=images.SETS, help="the pictures that are sent (%(default)s)")
     add(
         "--own",

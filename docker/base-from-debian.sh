@@ -30,11 +30,11 @@ make_image() (
     folder=$(mktemp --directory)
     trap 'rm -rf "$folder"' EXIT
     echo "base-from-debian.sh: making $name"
-    debootstrap --variant=minbase --include="$packages" "$SUITE" "$folder/root" ${MIRROR:-} > "$folder/log" 2>&1 ||
+    debootstrap --variant=minbase --include="$packages" "$SUITE" "$folder/system" ${MIRROR:-} > "$folder/log" 2>&1 ||
         { tail -n 20 "$folder/log" >&2; exit 1; }
-    chroot "$folder/root" sh -c "$command"
-    rm -rf "$folder"/root/var/cache/apt/* "$folder"/root/var/lib/apt/lists/*
-    tar --directory "$folder/root" --create . | "$DOCKER" import - "$name" > /dev/null
+    chroot "$folder/system" sh -c "$command"
+    rm -rf "$folder"/system/var/cache/apt/* "$folder"/system/var/lib/apt/lists/*
+    tar --directory "$folder/system" --create . | "$DOCKER" import - "$name" > /dev/null
 )
 
 main "$@"

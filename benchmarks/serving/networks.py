@@ -26,6 +26,7 @@ from service.settings import SHIPPED_CHECKPOINTS, SHIPPED_DEFAULT
 
 FOLDER = ROOT / "runs/benchmarks"
 TRAINED = FOLDER / f"lraspp-256{checkpoint.SUFFIX}"
+SHIPPED = SHIPPED_CHECKPOINTS / f"{SHIPPED_DEFAULT}{checkpoint.SUFFIX}"
 RECIPE = Path(__file__).with_name("lraspp.toml")
 NULL = "null"
 FOREGROUND = 0.27
@@ -33,7 +34,9 @@ FOREGROUND = 0.27
 
 
 def find_network(name: str) -> Path | None:
-    """Give the checkpoint of a network by its name (default, lraspp, null) or its file; None for the empty one.
+    """Give the checkpoint of a network by its name, as ``benchmarks.serve`` lists them, or its file; None for ``null``.
+
+    ``default-256`` is the shipped one, whose spec shrinks images to 256 pixels; it is written when it is asked for.
 
     ``lraspp`` is trained when it is asked for the first time, for some minutes, and then made to see as much foreground
     as there is; where the data are missing, its weights stay as they were drawn.
@@ -41,7 +44,9 @@ def find_network(name: str) -> Path | None:
     if name == NULL:
         return None
     if name == "default":
-        return SHIPPED_CHECKPOINTS / f"{SHIPPED_DEFAULT}{checkpoint.SUFFIX}"
+        return SHIPPED
+    if name == "default-256":
+        return _shrink(SHIPPED, side=256)
     if name != "lraspp":
         return Path(name).resolve()
     if not TRAINED.is_file():
@@ -58,6 +63,17 @@ def write_masks(network: Path, images: Path, folder: Path) -> None:
     work = load(Task(network, threads=torch.get_num_threads()))
     for jpeg in sorted(images.glob("*.jpg")):
         (folder / jpeg.with_suffix(".png").name).write_bytes(work([jpeg.read_bytes()])[0])
+
+
+def _shrink(path: Path, *, side: int) -> Path:
+    """Write a checkpoint anew whose longest side is another one."""
+    loaded = checkpoint.load(path)
+    spec, name = loaded.header.spec, f"{loaded.header.name}-{side}"
+    spec = spec.model_copy(update={"size": spec.size.model_copy(update={"side": side})})
+    out = FOLDER / f"{name}{checkpoint.SUFFIX}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(out, loaded.network, Card(name=name, spec=spec), dtype="float16")
+    return out
 
 
 def _train(path: Path) -> None:

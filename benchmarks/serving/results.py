@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.serving.rows import ROOT, SETTINGS, version_command
+from model_zoo.machine import cpu_name
 
 FOLDER = Path(__file__).parents[1] / "results"
 """Where the files are that ``docs/performance.md`` is made of."""
@@ -82,7 +83,7 @@ def describe_run(
 ) -> dict[str, Any]:
     """Say what figures depend on: the command, the code, the machine, and what every server is."""
     return {
-        "command": " ".join([f"python -m {module}", *words]),
+        "command": " ".join([f"python -m {module}", *map(_without_folder, words)]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "--short=10", "HEAD"),
         "is_changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -95,7 +96,7 @@ def describe_run(
 def describe_machine() -> dict[str, str]:
     """Name processor, system and versions."""
     return {
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -118,14 +119,11 @@ def _git(*words: str) -> str:
     return done.stdout.strip()
 
 
-def _cpu() -> str:
-    return _cpu_field("model name") or platform.processor()
-
-
 def _flags() -> Sequence[str]:
-    return _cpu_field("flags").split()
-
-
-def _cpu_field(name: str) -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+    return next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), ())
+
+
+def _without_folder(word: str) -> str:
+    """Give an option's value as it is, but of a path of this machine the last part."""
+    return Path(word).name if word.startswith("/") else word

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from importlib.util import find_spec
 
+from service.runtimes.graph import build_graph
 from service.runtimes.null import build_null
-from service.runtimes.onnxruntime import build_onnxruntime
-from service.runtimes.openvino import build_openvino
+from service.runtimes.onnxruntime import compile_onnxruntime
+from service.runtimes.openvino import compile_openvino
 from service.runtimes.runtime import RuntimeBuilder
 from service.runtimes.torch import build_torch
 
 RUNTIMES: Mapping[str, RuntimeBuilder] = {
     "torch": build_torch,
-    "openvino": build_openvino,
-    "onnxruntime": build_onnxruntime,
+    "openvino": partial(build_graph, "openvino", compile_openvino),
+    "onnxruntime": partial(build_graph, "onnxruntime", compile_onnxruntime),
     "null": build_null,
 }
 

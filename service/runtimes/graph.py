@@ -21,10 +21,14 @@ from model_zoo.segmentation import Segmentation, Wanted
 from model_zoo.spec import Prediction
 from service.devices import pick_devices, threads_for
 from service.precision import precision_for
+from service.runtimes.runtime import Runtime
 from service.settings import BadSetting, Settings
 
 RunGraph = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Map images, uint8 ``[B, C, h, w]``, to scores; called from one thread."""
+
+CompileGraph = Callable[[bytes, int], RunGraph]
+"""Make an ONNX graph ready to be run by so many threads, in float32."""
 
 _OPSET = 17
 _COMPARED_SIZES = ((64, 96), (160, 32))
@@ -55,13 +59,9 @@ class GraphRuntime:
 
 
 def build_graph(
-    name: str,
-    checkpoint: Checkpoint,
-    device: torch.device,
-    settings: Settings,
-    compiled: Callable[[bytes, int], RunGraph],
-) -> GraphRuntime:
-    """Trace a checkpoint's network and have it ``compiled`` for so many threads.
+    name: str, compiled: CompileGraph, checkpoint: Checkpoint, device: torch.device, settings: Settings
+) -> Runtime:
+    """Trace a checkpoint's network, have it ``compiled`` for so many threads, and give the runtime of this ``name``.
 
     Raises:
         BadSetting: The device is no CPU.

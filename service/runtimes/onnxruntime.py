@@ -1,31 +1,16 @@
-"""Run a network in ONNX Runtime, which is quick on the CPUs of every maker."""
+"""Run a graph in ONNX Runtime, which is quick on the CPUs of every maker."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from model_zoo.checkpoint import Checkpoint
 from model_zoo.onnx_graph import INPUT
-from service.runtimes.graph import RunGraph, build_graph
-from service.runtimes.runtime import Runtime
-from service.settings import Settings
-
-NAME = "onnxruntime"
+from service.runtimes.graph import RunGraph
 
 
-def build_onnxruntime(checkpoint: Checkpoint, device: torch.device, settings: Settings) -> Runtime:
-    """Give a runtime that computes in float32 on the CPU.
-
-    Raises:
-        BadSetting: The device is no CPU.
-        CannotTrace: The network has no graph, or none that gives its scores.
-    """
-    return build_graph(NAME, checkpoint, device, settings, _compiled)
-
-
-def _compiled(graph: bytes, num_threads: int) -> RunGraph:
+def compile_onnxruntime(graph: bytes, num_threads: int) -> RunGraph:
+    """Make ready an ONNX graph for this machine's CPU, to compute in float32."""
     import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra, without stubs
 
     options = onnxruntime.SessionOptions()

@@ -1,30 +1,15 @@
-"""Run a network in OpenVINO, which is the quickest on most of Intel's and AMD's CPUs."""
+"""Run a graph in OpenVINO, which is the quickest on most of Intel's and AMD's CPUs."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from model_zoo.checkpoint import Checkpoint
-from service.runtimes.graph import RunGraph, build_graph
-from service.runtimes.runtime import Runtime
-from service.settings import Settings
-
-NAME = "openvino"
+from service.runtimes.graph import RunGraph
 
 
-def build_openvino(checkpoint: Checkpoint, device: torch.device, settings: Settings) -> Runtime:
-    """Give a runtime that computes in float32 on the CPU.
-
-    Raises:
-        BadSetting: The device is no CPU.
-        CannotTrace: The network has no graph, or none that gives its scores.
-    """
-    return build_graph(NAME, checkpoint, device, settings, _compiled)
-
-
-def _compiled(graph: bytes, num_threads: int) -> RunGraph:
+def compile_openvino(graph: bytes, num_threads: int) -> RunGraph:
+    """Compile an ONNX graph for this machine's CPU, to compute in float32."""
     import openvino  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra, without stubs
 
     core = openvino.Core()

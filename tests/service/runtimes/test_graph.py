@@ -118,4 +118,4 @@ def test_a_graph_of_another_size_is_refused(checkpoint: Checkpoint) -> None:
         return shrunk
 
     with pytest.raises(CannotTrace, match=r"gives \(1, 5, 1, 1\) scores .* torch \(1, 5, 64, 96\)"):
-        build_graph("shrinking", checkpoint, CPU, Settings(), compiled)
+        build_graph("shrinking", compiled, checkpoint, CPU, Settings())
