@@ -116,13 +116,15 @@ def _vgg_features(plan: VggPlan, *, norm: Norm, fan: Literal["fan_in", "fan_out"
         if word == "M":
             layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
             continue
-        convolution = nn.Conv2d(channels, word, kernel_size=3, padding=1)
-        nn.init.kaiming_normal_(convolution.weight, mode=fan, nonlinearity="relu")
-        assert convolution.bias is not None
-        nn.init.zeros_(convolution.bias)
-        norms: dict[Norm, list[nn.Module]] = {"none": [], "batch": [nn.BatchNorm2d(word)], "group": [group_norm(word)]}
-        layers += [convolution, *norms[norm], nn.ReLU(inplace=True)]
+        layers.append(nn.Conv2d(channels, word, kernel_size=3, padding=1))
+        if norm != "none":
+            layers.append(nn.BatchNorm2d(word) if norm == "batch" else group_norm(word))
+        layers.append(nn.ReLU(inplace=True))
         channels = word
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode=fan, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # every one of them has a bias
     return nn.Sequential(*layers)
 
 

@@ -26,10 +26,10 @@ from service.runtimes import RUNTIMES, is_installed
 from service.runtimes.lowering import LEAST_AGREEMENT
 from service.runtimes.runtime import Runtime
 from service.settings import PrecisionName, Settings
-from service.tuning import PLAIN_RUNTIME, Trial, Tuning, this_machine
+from service.tuning import PLAIN_RUNTIME, Trial, TunedRuntime, Tuning, this_machine
 from service.warmup import usual_shapes
 
-_WAYS: Sequence[tuple[str, PrecisionName]] = (
+_WAYS: Sequence[tuple[TunedRuntime, PrecisionName]] = (
     (PLAIN_RUNTIME, "float32"),
     (PLAIN_RUNTIME, "bfloat16"),
     (PLAIN_RUNTIME, "float16"),
@@ -46,7 +46,7 @@ _NEAR = 0.95
 class Way:
     """Hold a runtime that is tried, and the share of pixels on which its masks agree with those of the plain one."""
 
-    name: str
+    name: TunedRuntime
     precision: PrecisionName
     runtime: Runtime
     agreement: float

@@ -22,8 +22,11 @@ from service.devices import available_cpus
 from service.settings import AUTO, PrecisionName, Settings
 
 TUNED_SUFFIX = ".tuned.json"
-PLAIN_RUNTIME = "torch"
+PLAIN_RUNTIME: Literal["torch"] = "torch"
 """What ``auto`` is where nothing was measured."""
+
+TunedRuntime = Literal["torch", "openvino", "onnxruntime"]
+"""Those that give the network's own masks: whoever can write beside a checkpoint can choose no other."""
 
 _MOST_BYTES = 1 << 20
 _LIBRARIES = ("torch", "openvino", "onnxruntime")
@@ -34,7 +37,7 @@ class Trial(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    runtime: str
+    runtime: TunedRuntime
     precision: PrecisionName
     batch_size: int = Field(ge=1)
     images_per_second: float = Field(gt=0)

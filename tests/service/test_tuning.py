@@ -68,6 +68,16 @@ def test_what_was_measured_otherwise_does_not_count(tmp_path: Path, changes: dic
     assert found.note == f"my.model.tuned.json is not used, for it was {reason}"
 
 
+def test_a_file_cannot_have_masks_made_without_a_network(tmp_path: Path) -> None:
+    path = tmp_path / "my.model.tuned.json"
+    path.write_text(tuning().model_dump_json().replace('"openvino"', '"null"', 1))
+
+    found = choice(tmp_path, None)
+
+    assert found.settings.runtime == "torch"
+    assert found.note == "my.model.tuned.json is not used, for it cannot be read"
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"schema_version": 2}', b"[" * 100_000])
 def test_a_damaged_file_does_not_count(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "my.model.tuned.json").write_bytes(content)
