@@ -1,6 +1,8 @@
 """Hold the checkpoints that ship with the package against their own cards, and serving against evaluation."""
 
 import re
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -124,6 +126,18 @@ def test_the_recorded_score_is_the_score(file: Path, val: VOC) -> None:
     recorded = next(metric for metric in checkpoint.header.metrics if metric.name == "mIoU")
     assert len(val) == recorded.num_images
     assert scores.mean_iou == pytest.approx(recorded.value, abs=0.002)
+
+
+def test_to_load_them_imports_neither_torchvision_nor_a_compiler() -> None:
+    code = (
+        "import sys; from pathlib import Path; import service.app; from model_zoo.checkpoint import load\n"
+        f"for path in Path({str(SHIPPED_CHECKPOINTS)!r}).glob('*.safetensors'): load(path)\n"
+        "print(*({'torchvision', 'torch._dynamo'} & sys.modules.keys()))"
+    )
+
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+
+    assert found.stdout.split() == []  # each takes two seconds of every start
 
 
 @pytest.mark.data

@@ -15,7 +15,7 @@ _PREFIX = "PEER_"
 class Task:
     """Say what is served.
 
-    ``network`` is a checkpoint file, ``None`` the empty network: nothing is decoded and one small mask answers all.
+    ``network`` is a checkpoint file, ``None`` the empty network: all is done but for the network.
     ``threads`` are torch's. ``max_delay`` is in seconds; a peer that gathers no batch while it is busy waits at least
     as long as its ``patience`` says.
     """

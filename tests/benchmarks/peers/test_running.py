@@ -38,15 +38,15 @@ def ends(pid: int, *, patience: float = 10) -> bool:
     return False
 
 
-def test_plain_answers_the_empty_mask_to_each_and_is_gone_afterwards() -> None:
-    port = free_port()
+def test_plain_answers_the_empty_network_s_mask_and_is_gone_afterwards() -> None:
+    port, jpeg = free_port(), Path("examples/cat.jpg").read_bytes()
 
     with running(with_own_python(), Task(), port) as url:
-        answers = {ask(PLAIN, url, b"no picture") for _ in range(3)}
+        answers = {ask(PLAIN, url, jpeg) for _ in range(3)}
 
-    assert answers == {load(Task())([b""])[0]}
+    assert answers == {load(Task())([jpeg])[0]}
     with pytest.raises(OSError, match="refused"):
-        ask(PLAIN, f"http://127.0.0.1:{port}", b"no picture")
+        ask(PLAIN, f"http://127.0.0.1:{port}", jpeg)
 
 
 def test_plain_answers_masks_of_a_network() -> None:

@@ -16,9 +16,12 @@ from benchmarks.peers.work import Work, load, png_bytes
 from model_zoo import checkpoint
 from model_zoo.architectures import build
 from model_zoo.card import Card, Training
+from model_zoo.labels import VOC_CLASSES
 from model_zoo.predict import predict
 from model_zoo.preprocess import network_input, upright_rgb
+from model_zoo.segmentation import PLAIN
 from model_zoo.spec import ModelSpec, SizeRule
+from service.runtimes.null import NullRuntime
 
 SPEC = ModelSpec(
     architecture="unet",
@@ -84,11 +87,15 @@ def test_a_batch_of_mixed_sizes_is_answered_in_its_order(work: Work) -> None:
     assert all((one == other).mean() >= 0.999 for one, other in zip(together, alone, strict=True))
 
 
-def test_the_empty_network_answers_the_same_to_whatever_comes() -> None:
-    pngs = load(Task())([b"no picture", noise_jpeg((8, 8))])
+def test_the_empty_network_answers_what_the_null_runtime_does() -> None:
+    jpegs = [noise_jpeg((40, 48)), noise_jpeg((64, 32))]
 
-    assert pngs[0] == pngs[1]
-    assert not mask_of(pngs[0]).any()
+    found = [mask_of(png) for png in load(Task())(jpegs)]
+
+    runtime = NullRuntime(len(VOC_CLASSES), batch_seconds=0, fail_color=None)
+    items = [network_input(upright_rgb(Image.open(BytesIO(jpeg))), SPEC) for jpeg in jpegs]
+    expected = [runtime([item], [PLAIN])[0].mask.numpy() for item in items]
+    assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
 
 
 def test_a_mask_is_written_with_its_palette() -> None:
