@@ -211,11 +211,10 @@ class Upsampling(nn.ConvTranspose2d):
             padding=factor // 2 if padding == "same" else 0,
             bias=is_wide,
         )
-        if is_wide:
-            mix = torch.randn(in_channels, out_channels) * in_channels**-0.5
-        else:  # torch.eye would import torch's compiler on meta memory
-            mix = torch.zeros(in_channels, in_channels).fill_diagonal_(1)
         nn.init.zeros_(self.weight if self.bias is None else self.bias)
+        if self.weight.is_meta:  # there are no numbers, and to reckon with them would import torch's compiler
+            return
+        mix = torch.randn(in_channels, out_channels) * in_channels**-0.5 if is_wide else torch.eye(in_channels)
         with torch.no_grad():
             self.weight.copy_(mix[:, :, None, None] * bilinear_kernel(factor))
 
