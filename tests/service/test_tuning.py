@@ -70,7 +70,7 @@ def test_what_was_measured_otherwise_does_not_count(tmp_path: Path, changes: dic
 
 def test_a_file_cannot_have_masks_made_without_a_network(tmp_path: Path) -> None:
     path = tmp_path / "my.model.tuned.json"
-    path.write_text(tuning().model_dump_json().replace('"openvino"', '"null"', 1))
+    path.write_text(tuning().model_dump_json().replace('"runtime":"openvino"', '"runtime":"null"', 1))
 
     found = choice(tmp_path, None)
 
