@@ -39,9 +39,9 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from benchmarks.pictures import lay_out
 from benchmarks.plain_loop import LR, MOMENTUM, POWER, WEIGHT_DECAY, PlainSamples, plain_loop
+from model_zoo.allocator import keep_freed_memory
 from model_zoo.architectures import build
 from model_zoo.labels import VOC_CLASSES
-from training.allocator import keep_freed_memory
 from training.environment import environment
 from training.loop import fit
 from training.processes import joined

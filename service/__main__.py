@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from model_zoo.allocator import SERVED_BYTES, keep_freed_memory
 from service.settings import (
     SHIPPED_CHECKPOINTS,
     SHIPPED_DEFAULT,
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # torch's OpenMP threads spin at every barrier and starve whoever shares the machine, ten times over, unless they
     # are told to sleep; they are told when torch is imported, so the commands that import it are imported after this.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory(SERVED_BYTES)
     try:
         return _COMMANDS[options.command](options)
     except BadSetting as error:

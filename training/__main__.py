@@ -15,9 +15,9 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from model_zoo import checkpoint
+from model_zoo.allocator import keep_freed_memory
 from model_zoo.atomic import write_atomically
 from model_zoo.checkpoint import BadCheckpoint
-from training.allocator import keep_freed_memory
 from training.averaging import Exam, average_checkpoints
 from training.contact_sheet import draw_contact_sheet
 from training.datasets import Reference, open_dataset

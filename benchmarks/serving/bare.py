@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from model_zoo import checkpoint
+from model_zoo.allocator import SERVED_BYTES, keep_freed_memory
 from model_zoo.predict import network_batch
 from model_zoo.preprocess import NetworkInput, network_input
 from service.images import ImageLimits, decode_image
@@ -55,6 +56,7 @@ class Plan:
 def main(words: Sequence[str]) -> None:
     """Do what a plan's file says."""
     plan = Plan(**json.loads(Path(words[0]).read_text(encoding="utf-8")))
+    keep_freed_memory(SERVED_BYTES)  # as the service does
     torch.set_num_threads(plan.threads)
     loaded = checkpoint.load(Path(plan.network))
     settings = Settings.read({}, {**plan.settings, "device": "cpu", "torch_threads": str(plan.threads)})

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model_zoo import checkpoint
+from model_zoo.allocator import SERVED_BYTES, keep_freed_memory
 from model_zoo.checkpoint import Checkpoint
 from model_zoo.predict import network_batch
 from model_zoo.preprocess import NetworkInput, network_input
@@ -79,6 +80,7 @@ class Example:
 def main(words: Sequence[str]) -> None:
     """Do what a plan's file says."""
     plan = Plan(**json.loads(Path(words[0]).read_text(encoding="utf-8")))
+    keep_freed_memory(SERVED_BYTES)  # as the service does
     torch.set_num_threads(plan.threads)
     loaded = checkpoint.load(Path(plan.network))
     loaded.network.to(memory_format=torch.channels_last)
