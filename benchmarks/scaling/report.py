@@ -1,0 +1,5 @@
+"""x"""
+
+
+def render(results: object) -> str:
+    return ""
