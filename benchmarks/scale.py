@@ -1,8 +1,9 @@
 """Measure how the service scales with clients, images' size, classes, models, cores and replicas.
 
 Run from the repository's root: ``python -m benchmarks.scale --json benchmarks/results/scale.json`` (``--help`` names
-the options). A point starts the service, asks it in closed loops and stops it; its findings are kept at once, and a point
-that is in the file already is left out. ``python -m benchmarks.serving.page`` makes tables, plots and the cost model.
+the options). A point starts the service, asks it in closed loops and stops it; its findings are kept at once, and a
+point that is in the file already is left out. ``python -m benchmarks.serving.page`` makes tables, plots and the cost
+model of the file.
 """
 
 from __future__ import annotations
