@@ -47,6 +47,12 @@ def photo_paths(count: int) -> Sequence[Path]:
     return [VOC / "JPEGImages" / f"{ids[number * len(ids) // count]}.jpg" for number in range(count)]
 
 
+def photo_size(megapixels: float) -> tuple[int, int]:
+    """Give width and height of a photo of 4:3 that has so many megapixels."""
+    height = int((megapixels * 3e6 / 4) ** 0.5)
+    return height * 4 // 3, height
+
+
 def _voc() -> list[bytes]:
     """Give photos as they are: of about 500x375 pixels and 100 kB."""
     return [path.read_bytes() for path in photo_paths(NUM_PHOTOS)]
@@ -59,8 +65,8 @@ def _square(side: int) -> list[bytes]:
 
 def _sized(megapixels: float) -> list[bytes]:
     """Give photos of 4:3 at a size, enlarged ones with some grain, or they would be far too easy to decode."""
-    draw, height = np.random.default_rng(0), int((megapixels * 3e6 / 4) ** 0.5)
-    photos = [ImageOps.fit(photo, (height * 4 // 3, height)) for photo in _photos(NUM_SIZED_PHOTOS)]
+    draw = np.random.default_rng(0)
+    photos = [ImageOps.fit(photo, photo_size(megapixels)) for photo in _photos(NUM_SIZED_PHOTOS)]
     is_enlarged = megapixels > _NATIVE_MEGAPIXELS
     return [_jpeg(_with_grain(photo, draw) if is_enlarged else photo, quality=87) for photo in photos]
 
