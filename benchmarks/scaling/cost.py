@@ -100,6 +100,15 @@ def busy_share(results: Results, row: str) -> float:
     return median(seen.value("cpu_seconds") / seen.value("seconds") / cores for seen in loads)
 
 
+def throughput_error(results: Results, row: str) -> float:
+    """Give how far off the images/s are at most that follow from the cost model, with several images in work."""
+    cores, cost, busy = int(results.about["machine"]["cores"]), cost_model(results, row), busy_share(results, row)
+    loads = [seen for seen in answered(results, row, "clients", "sizes", "classes") if seen.clients > 1]
+    return max(
+        abs(1000 * cores * busy / cost.at(terms_of(seen)) / seen.value("images_per_second") - 1) for seen in loads
+    )
+
+
 def answered(results: Results, row: str, *parts: str) -> Iterator[Seen]:
     """Give the loads of a row under which every request was answered with a mask."""
     for part in parts:

@@ -33,7 +33,7 @@ def _clients(found: Sequence[Seen]) -> Iterator[str]:
                 f" the client itself takes {_client_cores(most):.1f} cores."
             )
         for seen in _named(found, row, "all let in")[-1:]:
-            yield f"  Let in, all {_count(seen)} are answered within {_p99(seen)}: {_rate(seen):.1f} images/s."
+            yield f"  Let in, {_count(seen)} are answered within {_p99(seen)} (p99): {_rate(seen):.1f} images/s."
     large = [seen for seen in found if seen.point.images == "12mp" and seen.share(refused=True)]
     for seen in large[:1]:
         yield (
@@ -63,7 +63,8 @@ def _models(found: Sequence[Seen]) -> Iterator[str]:
     first, most = eager[0], eager[-1]
     yield (
         f"- **Models**: asked in turn, {most.point.num_models} give {_rate(most):.1f} images/s where"
-        f" {first.point.num_models} gives {_rate(first):.1f}: images of different models share no batch. They are"
+        f" {first.point.num_models} gives {_rate(first):.1f}: images of different models share no batch, and"
+        " starts vary, as said above. They are"
         f" ready after {median(most.of_visits('ready_seconds')):.0f} s and hold"
         f" {most.value('peak_bytes') / 1e6:.0f} MB."
     )

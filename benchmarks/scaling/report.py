@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from benchmarks.scaling.cost import CODEC_THREADS, Fit, busy_share, cost_model, memory_model, terms
+from benchmarks.scaling.cost import CODEC_THREADS, Fit, busy_share, cost_model, memory_model, terms, throughput_error
 from benchmarks.scaling.limits import limits
 from benchmarks.scaling.points import OWN, PARTS
 from benchmarks.scaling.results import Results, Seen, input_megapixels
@@ -72,10 +72,13 @@ def models(results: Results, rows: Sequence[str]) -> str:
     lines = [
         [f"`{row}`", what, _sum(found), f"{found.worst_error:.0%}", str(found.num_points)] for row, what, found in fits
     ]
-    busy = "; ".join(f"`{row}` {busy_share(results, row):.0%}" for row in rows)
+    busy = "; ".join(
+        f"`{row}` {busy_share(results, row):.0%}, off by at most {throughput_error(results, row):.0%}" for row in rows
+    )
     return (
         f"{lay_out(['server', 'what', 'is about', 'off by at most', 'fitted to loads'], lines)}\n\n"
-        f"images/s = cores x 1000 / CPU ms x the share of the cores that is kept busy under load: {busy} (medians)."
+        f"images/s = cores x 1000 / CPU ms x the share of the cores that is kept busy under load, the median: {busy}"
+        " (of the loads of clients, sizes and classes with several images in work)."
     )
 
 
