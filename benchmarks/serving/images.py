@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -15,10 +16,14 @@ from benchmarks.serving.rows import ROOT
 VOC = ROOT.parent / "shared/data/voc/VOCdevkit/VOC2012"
 EXAMPLES = ROOT / "examples"
 NUM_PHOTOS = 32
-PHONE_SIZE = (4000, 3000)
-NUM_PHONE_PHOTOS = 4
+MEGAPIXELS = (0.1, 0.2, 1, 4, 12, 25, 50)
+NUM_SIZED_PHOTOS = 4
 GRAIN = 10.0
-"""Deviation of the noise of a phone's photo, in 8-bit values: with it the JPEGs have 3 to 5 MB, as a phone's have."""
+"""Deviation of an enlarged photo's noise, in 8-bit values: with it the JPEGs of 12 megapixels have 3 to 5 MB, as a
+phone's have."""
+
+_NATIVE_MEGAPIXELS = 0.2
+"""Photos are not enlarged up to here."""
 
 _MIX = {"256": 12, "voc": 16, "12mp": 4}
 
@@ -42,6 +47,12 @@ def photo_paths(count: int) -> Sequence[Path]:
     return [VOC / "JPEGImages" / f"{ids[number * len(ids) // count]}.jpg" for number in range(count)]
 
 
+def photo_size(megapixels: float) -> tuple[int, int]:
+    """Give width and height of a photo of 4:3 that has so many megapixels."""
+    height = int((megapixels * 3e6 / 4) ** 0.5)
+    return height * 4 // 3, height
+
+
 def _voc() -> list[bytes]:
     """Give photos as they are: of about 500x375 pixels and 100 kB."""
     return [path.read_bytes() for path in photo_paths(NUM_PHOTOS)]
@@ -52,12 +63,12 @@ def _square(side: int) -> list[bytes]:
     return [_jpeg(ImageOps.fit(photo, (side, side)), quality=90) for photo in _photos(NUM_PHOTOS)]
 
 
-def _phone() -> list[bytes]:
-    """Give photos enlarged to 12 megapixels with some grain, without which they would be far too easy to decode."""
+def _sized(megapixels: float) -> list[bytes]:
+    """Give photos of 4:3 at a size, enlarged ones with some grain, or they would be far too easy to decode."""
     draw = np.random.default_rng(0)
-    return [
-        _jpeg(_with_grain(ImageOps.fit(photo, PHONE_SIZE), draw), quality=87) for photo in _photos(NUM_PHONE_PHOTOS)
-    ]
+    photos = [ImageOps.fit(photo, photo_size(megapixels)) for photo in _photos(NUM_SIZED_PHOTOS)]
+    is_enlarged = megapixels > _NATIVE_MEGAPIXELS
+    return [_jpeg(_with_grain(photo, draw) if is_enlarged else photo, quality=87) for photo in photos]
 
 
 def _mix() -> list[bytes]:
@@ -90,7 +101,7 @@ SETS: Mapping[str, Callable[[], list[bytes]]] = {
     "tiny": lambda: _square(16),
     "256": lambda: _square(256),
     "voc": _voc,
-    "12mp": _phone,
+    **{f"{megapixels:g}mp": partial(_sized, megapixels) for megapixels in MEGAPIXELS},
     "mix": _mix,
 }
 """``tiny`` is for the empty network: next to nothing to decode for those that decode it, and to encode."""

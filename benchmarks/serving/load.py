@@ -40,7 +40,8 @@ class Plan:
     """Say what is sent where; ``clients`` is of a closed loop, ``rate`` a second of an open one.
 
     The window is at least ``seconds`` long, and in a closed loop as much longer, up to ``most_seconds``, as it takes to
-    see ``least`` answers. ``root`` is the process below which the server's processes are.
+    see ``least`` answers. ``roots`` are the processes below which the servers' processes are. Several servers are on
+    ports that follow each other, and get the pictures in turn.
     """
 
     port: int
@@ -53,15 +54,17 @@ class Plan:
     least: int = 1
     patience: float = 60.0
     seed: int = 0
-    root: int | None = None
+    roots: Sequence[int] = ()
     wants_png: bool = True
+    num_ports: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Hold what became of the pictures of a window; latencies in seconds, None where too many failed to tell.
 
-    ``lateness`` is by how much the client itself sent later than was drawn: the 99th percentile.
+    ``answered_p50`` and ``answered_p99`` leave out what failed. ``lateness`` is by how much the client itself sent
+    later than was drawn: the 99th percentile.
     """
 
     seconds: float
@@ -72,6 +75,8 @@ class Found:
     p90: float | None
     p99: float | None
     slowest: float | None
+    answered_p50: float | None
+    answered_p99: float | None
     cpu_seconds: float
     client_cpu_seconds: float
     lateness: float
@@ -96,10 +101,10 @@ class Window:
     cpu: list[float] = field(default_factory=list)
     own_cpu: list[float] = field(default_factory=list)
 
-    def mark(self, root: int | None) -> None:
+    def mark(self, roots: Sequence[int]) -> None:
         """Begin, or end."""
         self.times.append(time.monotonic())
-        self.cpu.append(0.0 if root is None else cpu_seconds(root))
+        self.cpu.append(sum(map(cpu_seconds, roots)))
         self.own_cpu.append(time.process_time())
 
 
@@ -136,17 +141,17 @@ class Client:
         self.samples: list[Sample] = []
         self.num_connections = 0
         self._requests = [Path(path).read_bytes() for path in plan.requests]
-        self._port = plan.port
         self._wants_png = plan.wants_png
-        self._idle: list[_Connection] = []
+        self._idle: dict[int, list[_Connection]] = {plan.port + number: [] for number in range(plan.num_ports)}
         self._waiting: set[asyncio.Task[Sample]] = set()
 
     def start(self, due: float) -> asyncio.Task[Sample]:
         """Send the next picture now, though it may have been due before; the task ends with the answer."""
-        sample = Sample(due, time.monotonic())
-        request = self._requests[len(self.samples) % len(self._requests)]
+        sample, number = Sample(due, time.monotonic()), len(self.samples)
+        request = self._requests[number % len(self._requests)]
+        port = list(self._idle)[number % len(self._idle)]
         self.samples.append(sample)
-        task = asyncio.get_running_loop().create_task(self._send(sample, request))
+        task = asyncio.get_running_loop().create_task(self._send(sample, request, port))
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
         return task
@@ -154,12 +159,14 @@ class Client:
     async def finish(self, patience: float) -> None:
         """Wait for the answers that are still to come, but not for ever, and hang up."""
         await _end(self._waiting, patience)
-        for connection in self._idle:
-            connection.close()
+        for idle in self._idle.values():
+            for connection in list(idle):
+                connection.close()
 
-    async def _send(self, sample: Sample, request: bytes) -> Sample:
+    async def _send(self, sample: Sample, request: bytes, port: int) -> Sample:
+        idle = self._idle[port]
         try:
-            connection = self._idle.pop() if self._idle else await self._connect()
+            connection = idle.pop() if idle else await self._connect(port)
             answer = await connection.ask(request)
         except BadAnswer:
             sample.failure = "no HTTP"
@@ -168,13 +175,13 @@ class Client:
         else:
             sample.failure = _complaint(answer, wants_png=self._wants_png)
             if answer.keeps_alive and not connection.is_closed:
-                self._idle.append(connection)
+                idle.append(connection)
         sample.ended = time.monotonic()
         return sample
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self, port: int) -> _Connection:
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(lambda: _Connection(self._idle), "127.0.0.1", self._port)
+        _, connection = await loop.create_connection(lambda: _Connection(self._idle[port]), "127.0.0.1", port)
         self.num_connections += 1
         return connection
 
@@ -193,7 +200,7 @@ async def closed_loop(client: Client, plan: Plan) -> Window:
         if not window.times:
             warm_up += 1
             if now >= started + plan.warm_up and warm_up >= num_clients:
-                window.mark(plan.root)
+                window.mark(plan.roots)
             return
         counted += 1
         if now >= window.times[0] + plan.seconds and counted >= plan.least:
@@ -213,7 +220,7 @@ async def closed_loop(client: Client, plan: Plan) -> Window:
             await is_over.wait()
     is_over.set()
     for _ in range(2 - len(window.times)):  # both, if not even the warm-up came to its end
-        window.mark(plan.root)
+        window.mark(plan.roots)
     await _end(tasks, plan.patience)
     return window
 
@@ -225,12 +232,12 @@ async def open_loop(client: Client, plan: Plan) -> Window:
     total = plan.warm_up + plan.seconds
     times = poisson_times(plan.rate, total, plan.seed)
     started = loop.time()  # the same clock as time.monotonic
-    loop.call_at(started + plan.warm_up, window.mark, plan.root)
+    loop.call_at(started + plan.warm_up, window.mark, plan.roots)
     for due in times:
         await _until(started + due)
         client.start(started + due)
     await _until(started + total)
-    window.mark(plan.root)
+    window.mark(plan.roots)
     return window
 
 
@@ -242,16 +249,18 @@ def found(samples: Sequence[Sample], window: Window, *, by_due_time: bool, conne
     unanswered = [sample for sample in samples if math.isinf(sample.ended)]
     seen = [sample for sample in samples if start <= sample.due < stop] if by_due_time else ended + unanswered
     latencies = [math.inf if sample.failure else sample.ended - sample.due for sample in seen]
-    answered = sum(sample.failure is None for sample in ended)
+    answered = [sample.ended - sample.due for sample in ended if sample.failure is None]
     return Found(
         seconds=length,
-        answered=answered,
+        answered=len(answered),
         failures=dict(Counter(sample.failure for sample in seen if sample.failure)),
-        images_per_second=answered / length if length else 0.0,
+        images_per_second=len(answered) / length if length else 0.0,
         p50=percentile(latencies, 50),
         p90=percentile(latencies, 90),
         p99=percentile(latencies, 99),
         slowest=percentile(latencies, 100),
+        answered_p50=percentile(answered, 50),
+        answered_p99=percentile(answered, 99),
         cpu_seconds=window.cpu[1] - window.cpu[0],
         client_cpu_seconds=window.own_cpu[1] - window.own_cpu[0],
         lateness=percentile([sample.sent - sample.due for sample in seen], 99) or 0.0,

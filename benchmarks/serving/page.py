@@ -10,6 +10,9 @@ import json
 import re
 from pathlib import Path
 
+from benchmarks.scaling import plots as scale_plots
+from benchmarks.scaling import report as scale_report
+from benchmarks.scaling.results import Results as ScaleResults
 from benchmarks.serving import report, stage_report
 from benchmarks.serving.plots import draw
 from benchmarks.serving.results import Results
@@ -24,8 +27,8 @@ def main() -> None:
     """Write the page and its pictures."""
     text = PAGE.read_text(encoding="utf-8")
     for file in files_of(text):
-        if is_of_servers(file):
-            write_atomically(picture_path(file), [draw(Results.read(file))])
+        if (drawn := picture(file)) is not None:
+            write_atomically(picture_path(file), [drawn])
     write_atomically(PAGE, [fill(text).encode()])
 
 
@@ -41,15 +44,29 @@ def files_of(text: str) -> list[Path]:
 
 def render(file: Path) -> str:
     """Give what a file of results says."""
-    if not is_of_servers(file):
-        return stage_report.render(json.loads(file.read_text(encoding="utf-8")))
-    picture = picture_path(file).relative_to(PAGE.parent)
-    return f"![images a second and latencies of each server]({picture})\n\n{report.render(Results.read(file))}"
+    shown = f"]({picture_path(file).relative_to(PAGE.parent)})\n\n"
+    match kind_of(file):
+        case "servers":
+            return f"![images a second and latencies of each server{shown}{report.render(Results.read(file))}"
+        case "scale":
+            return f"![what grows with what{shown}{scale_report.render(ScaleResults.read(file))}"
+    return stage_report.render(json.loads(file.read_text(encoding="utf-8")))
 
 
-def is_of_servers(file: Path) -> bool:
-    """Tell results of ``benchmarks.serve`` from those of ``benchmarks.stages``."""
-    return "visits" in json.loads(file.read_text(encoding="utf-8"))
+def picture(file: Path) -> bytes | None:
+    """Draw what a file of results says, if it is drawn at all."""
+    match kind_of(file):
+        case "servers":
+            return draw(Results.read(file))
+        case "scale":
+            return scale_plots.draw(ScaleResults.read(file))
+    return None
+
+
+def kind_of(file: Path) -> str:
+    """Tell results of ``benchmarks.serve``, ``benchmarks.scale`` and ``benchmarks.stages`` from each other."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return "servers" if "visits" in content else "scale" if "points" in content else "stages"
 
 
 def picture_path(file: Path) -> Path:

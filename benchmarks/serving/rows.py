@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.peers import ENVIRONMENTS, PEERS, Peer, Task
-from service.settings import SHIPPED_CHECKPOINTS, SHIPPED_DEFAULT
+from service.settings import SHIPPED_CHECKPOINTS, SHIPPED_DEFAULT, variable_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +48,27 @@ def version_command(name: str) -> Sequence[str]:
     return [python, "-c", script, ROWS[name].version_of]
 
 
+def configured(peer: Peer, settings: Mapping[str, str]) -> Peer:
+    """Give this service with more settings."""
+    more = _variables(settings)
+    return replace(peer, environment=lambda task: {**peer.environment(task), **more})
+
+
+def bound(peer: Peer, cores: str) -> Peer:
+    """Give a server that runs on some cores alone, named as ``taskset`` does."""
+    return replace(peer, command=lambda task, port: ["taskset", "--cpu-list", cores, *peer.command(task, port)])
+
+
+def asking(peer: Peer, model: str) -> Peer:
+    """Give this service asked for a model by its name."""
+
+    def request(jpeg: bytes) -> tuple[str, Mapping[str, str], bytes]:
+        path, headers, body = peer.request(jpeg)
+        return f"{path}?model={model}", headers, body
+
+    return replace(peer, request=request)
+
+
 def _own(name: str) -> Peer:
     return Peer(
         name=name,
@@ -75,9 +97,13 @@ def _own_environment(chosen: Mapping[str, str]) -> Callable[[Task], Mapping[str,
             **chosen,
             **({} if task.network else {"runtime": "null"}),
         }
-        return {**{f"SEGSERVE_{name.upper()}": value for name, value in settings.items()}, "PYTHONPATH": str(ROOT)}
+        return {**_variables(settings), "PYTHONPATH": str(ROOT)}
 
     return environment
+
+
+def _variables(settings: Mapping[str, str]) -> Mapping[str, str]:
+    return {variable_name(name): value for name, value in settings.items()}
 
 
 ROWS: Mapping[str, Peer] = {

@@ -12,20 +12,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.peers import Task
+from benchmarks.peers import Peer, Task
 from benchmarks.serving.load import Plan
 from benchmarks.serving.processes import descendants, proportional_bytes
-from benchmarks.serving.rows import ROOT, ROWS
+from benchmarks.serving.rows import ROOT, ROWS, asking, bound, configured
 from benchmarks.serving.servers import NotReady, Server, WrongAnswer, serving
 from benchmarks.serving.wire import request_bytes
 
@@ -80,7 +81,9 @@ class Setup:
 class Visit:
     """Say which server is measured under which loads, and whether its masks are compared before.
 
-    With a ``path`` that is asked for, whatever it answers, instead of masks.
+    With a ``path`` that is asked for, whatever it answers, instead of masks. Of this service: ``settings`` come on top
+    of the row's, pictures go to each of ``models`` in turn, and there are as many servers as ``cores`` has entries,
+    each bound to those that ``taskset`` knows by this name.
     """
 
     row: str
@@ -88,11 +91,18 @@ class Visit:
     loads: Sequence[Load]
     is_compared: bool = False
     path: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    models: Sequence[str] = ()
+    cores: Sequence[str] = ()
 
 
 @dataclass(slots=True)
 class Findings:
-    """Hold what a visit found; times in seconds since the server was started, memory in bytes."""
+    """Hold what a visit found; times in seconds since the server was started, memory in bytes.
+
+    Of several servers ``ready_seconds`` is that of the slowest. ``models_seconds`` is how long it took to ask every
+    model once, after the first mask, and ``models_bytes`` what is held then.
+    """
 
     row: str
     round: int
@@ -100,6 +110,8 @@ class Findings:
     mask_seconds: float = 0.0
     idle_bytes: int = 0
     num_processes: int = 0
+    models_seconds: float | None = None
+    models_bytes: int | None = None
     agreement: float | None = None
     loads: dict[str, dict[str, Any]] = field(default_factory=dict)
     error: str | None = None
@@ -135,23 +147,42 @@ def agreement(found: bytes, wanted: bytes) -> float:
 
 
 def _measure(visit: Visit, setup: Setup, findings: Findings) -> None:
-    peer, jpegs = ROWS[visit.row], sorted(Path(setup.images).glob("*.jpg"))
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        serving(peer, setup.task, port=setup.port, log=Path(setup.log)) as server,
-    ):
-        findings.ready_seconds = server.ready_seconds
+    jpegs = sorted(Path(setup.images).glob("*.jpg"))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        servers = [
+            stack.enter_context(serving(peer, setup.task, port=setup.port + number, log=Path(f"{setup.log}{number}")))
+            for number, peer in enumerate(_peers(visit))
+        ]
+        server = servers[0]
+        findings.ready_seconds = max(server.ready_seconds for server in servers)
         started = time.monotonic()
         server.ask(jpegs[0].read_bytes())
-        findings.mask_seconds = server.ready_seconds + time.monotonic() - started
-        findings.idle_bytes = proportional_bytes(server.root)
-        findings.num_processes = len(descendants(server.root))
+        findings.mask_seconds = findings.ready_seconds + time.monotonic() - started
+        findings.idle_bytes, findings.num_processes = _memory(servers)
+        if visit.models:
+            started = time.monotonic()
+            for model in visit.models:
+                replace(server, peer=asking(server.peer, model)).ask(jpegs[0].read_bytes())
+            findings.models_seconds = time.monotonic() - started
+            findings.models_bytes, _ = _memory(servers)
         if visit.is_compared:
             findings.agreement = _compare(server, jpegs, Path(setup.masks))
         requests = list(_write_requests(visit, jpegs, Path(folder), port=setup.port))
         for load in visit.loads:
             capacity = max((found["images_per_second"] for found in findings.loads.values()), default=0.0)
-            findings.loads[load.name] = _under_load(server, _plan(load, capacity, visit, setup, requests))
+            findings.loads[load.name] = _under_load(servers, _plan(load, capacity, visit, setup, requests))
+
+
+def _peers(visit: Visit) -> Sequence[Peer]:
+    """Give the servers that are started."""
+    peer = configured(ROWS[visit.row], visit.settings) if visit.settings else ROWS[visit.row]
+    return [bound(peer, cores) for cores in visit.cores] or [peer]
+
+
+def _memory(servers: Sequence[Server]) -> tuple[int, int]:
+    """Give the bytes and the number of all processes of the servers."""
+    roots = [server.root for server in servers]
+    return sum(map(proportional_bytes, roots)), sum(len(descendants(root)) for root in roots)
 
 
 def _compare(server: Server, jpegs: Sequence[Path], masks: Path) -> float:
@@ -164,10 +195,11 @@ def _compare(server: Server, jpegs: Sequence[Path], masks: Path) -> float:
 
 def _write_requests(visit: Visit, jpegs: Sequence[Path], folder: Path, *, port: int) -> Iterator[str]:
     """Write the bytes that go to the server, a file for each picture, and give the files' names."""
-    host = f"127.0.0.1:{port}"
-    for jpeg in jpegs:
-        path, headers, body = ROWS[visit.row].request(jpeg.read_bytes())
-        file = folder / jpeg.with_suffix(".http").name
+    host, peer = f"127.0.0.1:{port}", ROWS[visit.row]
+    asked = [asking(peer, model) for model in visit.models] or [peer]
+    for number, (jpeg, one) in enumerate(product(jpegs, asked)):
+        path, headers, body = one.request(jpeg.read_bytes())
+        file = folder / f"{number:05}.http"
         whole = request_bytes(path, headers, body, host=host)
         file.write_bytes(whole if visit.path is None else request_bytes(visit.path, {}, b"", host=host, method="GET"))
         yield str(file)
@@ -185,24 +217,24 @@ def _plan(load: Load, capacity: float, visit: Visit, setup: Setup, requests: Seq
         least=2 * (load.clients or 0),
         seed=visit.round,
         wants_png=visit.path is None,
+        num_ports=max(1, len(visit.cores)),
     )
 
 
-def _under_load(server: Server, plan: Plan) -> dict[str, Any]:
-    """Run the client to its end, look at the server's memory meanwhile, and give what both found."""
+def _under_load(servers: Sequence[Server], plan: Plan) -> dict[str, Any]:
+    """Run the client to its end, look at the servers' memory meanwhile, and give what both found."""
     if not (plan.clients or plan.rate):
         return {"images_per_second": 0.0, "error": "nothing was answered before, so there is no capacity"}
     peak_bytes, num_processes, told = 0, 0, None
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(asdict(replace(plan, root=server.root)), file)
+        json.dump(asdict(replace(plan, roots=[server.root for server in servers])), file)
         file.flush()
         command = [sys.executable, "-m", "benchmarks.serving.load", file.name]
         client = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)  # noqa: S603  # our own module
         while told is None:
             with suppress(subprocess.TimeoutExpired):
                 told, _ = client.communicate(timeout=_SAMPLING)
-            peak_bytes = max(peak_bytes, proportional_bytes(server.root))
-            num_processes = max(num_processes, len(descendants(server.root)))
+            peak_bytes, num_processes = map(max, (peak_bytes, num_processes), _memory(servers))
     if client.returncode:
         raise subprocess.CalledProcessError(client.returncode, command)
     found: dict[str, Any] = json.loads(told)

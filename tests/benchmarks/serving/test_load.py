@@ -27,8 +27,8 @@ WHOLE_AND_IN_PIECES = (
 
 
 @asynccontextmanager
-async def answering(handler: Handler) -> AsyncIterator[int]:
-    """Give the port of a server that counts its requests."""
+async def answering(handler: Handler, *, wanted: int = 0) -> AsyncIterator[int]:
+    """Give the port, any or the wanted one, of a server that counts its requests."""
     count = 0
     talks: set[asyncio.Task[None]] = set()
 
@@ -51,7 +51,7 @@ async def answering(handler: Handler) -> AsyncIterator[int]:
     def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         talks.add(asyncio.get_running_loop().create_task(talk(reader, writer)))
 
-    server = await asyncio.start_server(start, "127.0.0.1", 0)
+    server = await asyncio.start_server(start, "127.0.0.1", wanted)
     async with server:
         yield server.sockets[0].getsockname()[1]
         for task in talks:
@@ -148,6 +148,24 @@ def test_broken_connections_are_counted_and_made_anew(requests: list[str]) -> No
     assert seen.answered > seen.failures["connection lost"] > 0
     assert seen.p50 is not None
     assert seen.p99 is None  # as slow as can be
+
+
+def test_how_long_those_waited_that_were_answered_is_told_whatever_else_fails(requests: list[str]) -> None:
+    seen = measured(hang_up_on_every_third, requests, clients=1)
+
+    assert seen.p99 is None
+    assert seen.answered_p50 is not None
+    assert seen.answered_p99 is not None
+    assert 0 < seen.answered_p50 <= seen.answered_p99 < 0.5
+
+
+def test_several_servers_are_asked_in_turn(requests: list[str]) -> None:
+    async def ask() -> list[str | None]:
+        async with answering(answer) as port, answering(refuse, wanted=port + 1):
+            client = Client(Plan(port, requests, num_ports=2))
+            return [(await client.start(0.0)).failure for _ in range(4)]
+
+    assert asyncio.run(ask()) == [None, "status 503", None, "status 503"]
 
 
 @pytest.mark.parametrize(
