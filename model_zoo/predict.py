@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,12 @@ from model_zoo.upsample import segmented
 
 Forward = Callable[[Sequence[NetworkInput]], Prediction]
 """A way to run a network over images whose ``pixels`` all have one shape."""
+
+_Job = tuple[Prediction, NetworkInput, Wanted]
+"""The prediction of one image alone, the image, and what is wanted of it."""
+
+_LARGE_MASK = 1 << 20
+"""In pixels; of a larger one each operation is work for several threads."""
 
 
 def predict(
@@ -55,7 +63,10 @@ def predict_with(
             width = inputs[index].content[1]
             both = [views[index].logits[0, ..., :width], other[..., :width].flip(-1)]
             views[index] = Prediction(mean_of_views(both)[None])
-    return [_segmentation(*one) for one in zip(views, inputs, wishes, strict=True)]
+    jobs = list(zip(views, inputs, wishes, strict=True))
+    if prediction.scores.device.type == "cpu" and all(wish.is_plain for wish in wishes):
+        return _side_by_side(jobs)
+    return [_segmentation(*job) for job in jobs]
 
 
 @torch.inference_mode()
@@ -80,6 +91,25 @@ def mean_of_views(views: Sequence[Tensor]) -> Tensor:
     return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
 
 
+def _side_by_side(jobs: Sequence[_Job]) -> list[Segmentation]:
+    """Find plain masks on a CPU, one in each of torch's threads.
+
+    What is computed of each is so small that threads which share it wait for each other for most of the time.
+    """
+    num_threads = torch.get_num_threads()
+    if num_threads == 1 or (len(jobs) == 1 and prod(jobs[0][1].size) > _LARGE_MASK):
+        return [_segmentation(*job) for job in jobs]
+    try:
+        if len(jobs) == 1:
+            torch.set_num_threads(1)
+            return [_segmentation(*jobs[0])]
+        with ThreadPoolExecutor(min(num_threads, len(jobs)), "mask", torch.set_num_threads, (1,)) as pool:
+            return list(pool.map(_segmentation, *zip(*jobs, strict=True)))
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+@torch.inference_mode()
 def _segmentation(prediction: Prediction, item: NetworkInput, wanted: Wanted) -> Segmentation:
     """Give what is wanted of one image, whose ``prediction`` is of it alone."""
     scores, steps = prediction.scores[0], []

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from model_zoo.labels import IGNORE_INDEX
 from model_zoo.segmentation import PLAIN, Segmentation, Wanted
-from model_zoo.sparse_argmax import Step, sparse_argmax
+from model_zoo.sparse_argmax import Step, one_image, sparse_argmax
 
 _WHOLE_VALUES = 1 << 23
 """Up to so many logits, 32 MiB, are computed at once, which takes half as long as band by band."""
@@ -112,13 +112,12 @@ def _empty(logits: Tensor, size: tuple[int, int], wanted: Wanted) -> Segmentatio
 
 def _bands(logits: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
     """Give which rows and their upsampled scores, float32 ``[R, W, C]``, band by band."""
-    scores = logits.permute(1, 2, 0).contiguous()  # [h, w, C]: argmax runs along memory
     height, width = size
-    if height * width * scores.shape[2] <= _WHOLE_VALUES:
-        images = scores.float().permute(2, 0, 1)[None]  # [1, C, h, w], the classes of a pixel side by side
-        whole = F.interpolate(images, size, mode="bilinear", align_corners=False)
-        yield slice(0, height), whole[0].permute(1, 2, 0).contiguous()
+    if height * width * len(logits) <= _WHOLE_VALUES:
+        whole = F.interpolate(one_image(logits), size, mode="bilinear", align_corners=False)
+        yield slice(0, height), whole[0].permute(1, 2, 0)
         return
+    scores = logits.permute(1, 2, 0).contiguous()  # [h, w, C]: argmax runs along memory
     rows = max(1, _BAND_VALUES // (width * scores.shape[2]))
     for start in range(0, height, rows):
         stop = min(start + rows, height)

@@ -11,7 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model_zoo.checkpoint import Checkpoint
@@ -42,13 +44,14 @@ class NullRuntime:
         return [self._segment(item, wish) for item, wish in zip(inputs, wanted, strict=True)]
 
     def _segment(self, item: NetworkInput, wanted: Wanted) -> Segmentation:
-        mask = _nearest(item.pixels[0, : item.content[0], : item.content[1]], item.size) % self.num_classes
-        counts = torch.bincount(mask.flatten(), minlength=self.num_classes).double()
+        red = item.pixels[0, : item.content[0], : item.content[1]].numpy()
+        mask = _nearest(red, item.size) % self.num_classes
+        counts = np.bincount(mask.ravel(), minlength=self.num_classes) if wanted.sums else np.zeros(self.num_classes)
         return Segmentation(
-            mask,
-            counts if wanted.sums else torch.zeros_like(counts),
-            torch.full_like(mask, 255) if wanted.confidence else None,
-            (mask == torch.arange(self.num_classes)[:, None, None]).half() if wanted.probabilities else None,
+            torch.from_numpy(mask),
+            torch.from_numpy(counts.astype(np.float64)),
+            torch.full(mask.shape, 255, dtype=torch.uint8) if wanted.confidence else None,
+            _one_hot(mask, self.num_classes) if wanted.probabilities else None,
         )
 
 
@@ -69,9 +72,14 @@ def build_null(checkpoint: Checkpoint, _device: torch.device, settings: Settings
     )
 
 
-def _nearest(plane: Tensor, size: tuple[int, int]) -> Tensor:
+def _one_hot(mask: NDArray[np.uint8], num_classes: int) -> Tensor:
+    return torch.from_numpy(mask == np.arange(num_classes)[:, None, None]).half()
+
+
+def _nearest(plane: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize a plane ``[h, w]`` to ``size`` ``(H, W)``."""
-    rows, columns = (
-        (torch.arange(new) * old).div(new, rounding_mode="floor") for new, old in zip(size, plane.shape, strict=True)
-    )
-    return plane[rows][:, columns].contiguous()
+    if plane.shape == size:
+        return plane
+    rows, columns = (np.arange(new) * old // new for new, old in zip(size, plane.shape, strict=True))
+    resized: NDArray[np.uint8] = plane[rows[:, None], columns]
+    return resized

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
-from model_zoo.predict import predict
-from model_zoo.preprocess import network_input
+from model_zoo.predict import predict, predict_with
+from model_zoo.preprocess import NetworkInput, network_input
 from model_zoo.segmentation import PLAIN, Wanted
 from model_zoo.spec import InputRule, ModelSpec, Prediction, SizeRule
 
@@ -122,3 +122,23 @@ def test_a_gpu_gives_the_masks_of_the_cpu() -> None:
     on_gpu = predict(Brightness().cuda(), inputs, SPEC)[0].mask
 
     assert torch.equal(on_gpu, predict(Brightness(), inputs, SPEC)[0].mask)
+
+
+@pytest.mark.parametrize("num_images", [1, 3])
+def test_masks_found_side_by_side_are_those_found_by_one_thread(num_images: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn((num_images, 5, 9, 8), generator=generator)
+    item = NetworkInput(torch.zeros((3, 36, 32), dtype=torch.uint8), (36, 32), (50, 40))
+    before = torch.get_num_threads()
+    masks = {}
+
+    for num_threads in (1, 2):
+        torch.set_num_threads(num_threads)
+        try:
+            found = predict_with(lambda _: Prediction(scores, size=(36, 32)), [item] * num_images)
+            assert torch.get_num_threads() == num_threads
+        finally:
+            torch.set_num_threads(before)
+        masks[num_threads] = torch.stack([one.mask for one in found])
+
+    assert torch.equal(masks[1], masks[2])

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from model_zoo import sparse_argmax as module
 from model_zoo.segmentation import Wanted
-from model_zoo.sparse_argmax import Step, sparse_argmax
+from model_zoo.sparse_argmax import Step, one_image, sparse_argmax
 from model_zoo.upsample import segmented
 
 SIDE = st.integers(1, 60)
@@ -42,6 +42,7 @@ def test_the_mask_is_that_of_all_scores(c: int, h: int, w: int, tall: int, wide:
     grid, size = (h + tall, w + wide), (tall * 3, wide * 2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_SPARSE", 1.0)
+        patch.setattr(module, "_SPARSE_ON_THE_WAY", 1.0)
         check(areas(c, h, w, seed=seed), [Step(grid, grid, align_corners=ends)])
         check(areas(c, h, w, seed=seed), [Step(grid, (grid[0] - 1, w), align_corners=ends), Step(size, size)])
 
@@ -86,3 +87,13 @@ def test_what_is_wanted_beside_the_mask_does_not_change_it(steps: list[Step]) ->
     scores = areas(4, 10, 11)
 
     assert torch.equal(segmented(scores, steps).mask, segmented(scores, steps, SOFT).mask)
+
+
+@pytest.mark.parametrize(
+    "scores", [torch.rand(3, 4, 5), torch.rand(4, 5, 3).permute(2, 0, 1)], ids=["planes", "pixels"]
+)
+def test_one_image_is_in_the_layout_that_torch_knows_to_be_channels_last(scores: torch.Tensor) -> None:
+    image = one_image(scores)
+
+    assert torch.equal(image[0], scores)
+    assert image.stride() == torch.empty(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).stride()
