@@ -34,6 +34,7 @@ _WAYS: Sequence[tuple[TunedRuntime, PrecisionName]] = (
     (PLAIN_RUNTIME, "bfloat16"),
     (PLAIN_RUNTIME, "float16"),
     ("openvino", "float32"),
+    ("openvino", "bfloat16"),
     ("onnxruntime", "float32"),
 )
 _NUM_IMAGES = 4

@@ -23,6 +23,12 @@ TRIVIAL = "trivial"
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     REFERENCE: {},
     "segserve-best": {"runtime": "openvino", "device": "cpu:0,cpu:1", "torch_threads": "1"},
+    "segserve-bfloat16": {
+        "runtime": "openvino",
+        "precision": "bfloat16",
+        "device": "cpu:0,cpu:1",
+        "torch_threads": "1",
+    },
 }
 """What a row of this service sets, by the names in ``service/settings.py``; the task's own come on top."""
 

@@ -5,8 +5,10 @@ Letters: B images, C classes, h and w size of the network input.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import torch
 from PIL import Image
@@ -17,6 +19,9 @@ from model_zoo.predict import forward
 from model_zoo.preprocess import NetworkInput, network_input
 from model_zoo.selftest import SIZE, generated_image
 from model_zoo.spec import ModelSpec, Prediction
+
+FindLogits = Callable[[Sequence[NetworkInput]], Tensor]
+"""Map images of one shape to logits, float32 ``[B, C, h, w]``."""
 
 LEAST_AGREEMENT = 0.995
 """The share of the self-test's pixels that has to keep its class."""
@@ -61,10 +66,15 @@ def lowered(network: nn.Module, dtype: torch.dtype) -> LoweredNetwork:
 
 def objection(network: nn.Module, lower: LoweredNetwork, spec: ModelSpec) -> str | None:
     """Say in public words why a lowered network cannot stand for the one it was made from, if it cannot."""
+    return objection_to(partial(forward, lower, spec=spec), partial(forward, network, spec=spec), spec)
+
+
+def objection_to(lower: FindLogits, plain: FindLogits, spec: ModelSpec) -> str | None:
+    """Say the same of any way to find logits in fewer bits, and the way that finds them in float32."""
     images = _self_test_images(spec)
-    expected = forward(network, images, spec)
+    expected = plain(images)
     try:
-        found = forward(lower, images, spec)
+        found = lower(images)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError:  # libraries do not have every operation in every precision

@@ -7,10 +7,13 @@ from numpy.typing import NDArray
 
 from model_zoo.onnx_graph import INPUT
 from service.runtimes.graph import RunGraph
+from service.settings import PrecisionName
 
 
-def compile_onnxruntime(graph: bytes, num_threads: int) -> RunGraph:
-    """Make ready an ONNX graph for this machine's CPU, to compute in float32."""
+def compile_onnxruntime(graph: bytes, num_threads: int, precision: PrecisionName) -> RunGraph | None:
+    """Make ready an ONNX graph for this machine's CPU, to compute in float32; it has nothing else for CPUs."""
+    if precision != "float32":
+        return None
     import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra, without stubs
 
     options = onnxruntime.SessionOptions()

@@ -13,12 +13,13 @@ from model_zoo.checkpoint import Checkpoint, load
 from model_zoo.labels import voc_palette
 from model_zoo.onnx_graph import CannotTrace
 from model_zoo.predict import predict
-from model_zoo.preprocess import NetworkInput, network_input
+from model_zoo.preprocess import NetworkInput, network_input, normalise
 from model_zoo.segmentation import PLAIN, Wanted
 from model_zoo.spec import Argument, ModelSpec, Prediction, SizeRule
 from service.runtimes import RUNTIMES
 from service.runtimes.graph import RunGraph, build_graph
-from service.settings import BadSetting, Settings
+from service.runtimes.openvino import compile_openvino
+from service.settings import BadSetting, PrecisionName, Settings
 from tests.model_zoo.test_architectures import SMALL
 from tests.service.conftest import SPEC
 from tests.service.fakes import noisy_image
@@ -86,11 +87,46 @@ def test_a_mask_stays_when_the_next_batch_has_come(name: str, checkpoint: Checkp
 
 
 def test_another_precision_is_told_not_to_be_had(name: str, checkpoint: Checkpoint) -> None:
-    runtime = RUNTIMES[name](checkpoint, CPU, Settings(precision="bfloat16"))
+    runtime = RUNTIMES[name](checkpoint, CPU, Settings(precision="float16"))
 
     assert runtime.precision == "float32"
-    assert runtime.precision_note == f"bfloat16 was asked for, but {name} computes in float32"
+    assert runtime.precision_note == f"float16 was asked for, but {name} computes in float32 here"
     assert runtime.weights_bytes == sum(tensor.nbytes for tensor in checkpoint.network.state_dict().values())
+
+
+@pytest.mark.parametrize(("error", "precision"), [(1e-3, "bfloat16"), (10.0, "float32"), (float("nan"), "float32")])
+def test_fewer_bits_are_taken_where_masks_stay(error: float, precision: str, checkpoint: Checkpoint) -> None:
+    generator = np.random.default_rng(0)
+
+    def compiled(_graph: bytes, _num_threads: int, wanted: PrecisionName) -> RunGraph:
+        def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            with torch.inference_mode():
+                found: Prediction = checkpoint.network(normalise(torch.from_numpy(images), SPEC.input))
+            scores: NDArray[np.float32] = found.scores.numpy()
+            if wanted == "float32":
+                return scores
+            noise = generator.standard_normal(scores.shape) * scores.astype(np.float64).std()
+            noisy: NDArray[np.float32] = (scores + error * noise).astype(np.float32)
+            return noisy
+
+        return run
+
+    runtime = build_graph("noisy", compiled, checkpoint, CPU, Settings(precision="bfloat16"))
+
+    assert runtime.precision == precision
+    assert (runtime.precision_note is None) == (precision == "bfloat16")
+
+
+def test_openvino_computes_in_bfloat16_where_the_cpu_does(checkpoint: Checkpoint) -> None:
+    openvino = pytest.importorskip("openvino")
+    is_quick = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+    assert compile_openvino(b"", 1, "float16") is None
+    if not is_quick:
+        assert compile_openvino(b"", 1, "bfloat16") is None
+    runtime = RUNTIMES["openvino"](checkpoint, CPU, Settings(precision="bfloat16"))
+
+    assert runtime.precision == "bfloat16" or runtime.precision_note
 
 
 def test_a_gpu_is_refused(name: str, checkpoint: Checkpoint) -> None:
@@ -114,7 +150,7 @@ def test_a_graph_of_another_size_is_refused(checkpoint: Checkpoint) -> None:
     def shrunk(_: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.zeros((1, 5, 1, 1), np.float32)
 
-    def compiled(_graph: bytes, _num_threads: int) -> RunGraph:
+    def compiled(_graph: bytes, _num_threads: int, _precision: PrecisionName) -> RunGraph:
         return shrunk
 
     with pytest.raises(CannotTrace, match=r"gives \(1, 5, 1, 1\) scores .* torch \(1, 5, 64, 96\)"):
