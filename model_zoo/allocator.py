@@ -8,6 +8,7 @@ eight on a virtual machine, where pages are dear; the peak of the memory grows b
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 
 _M_TRIM_THRESHOLD = -1
@@ -22,17 +23,11 @@ SERVED_BYTES = 2**30
 def keep_freed_memory(most_bytes: int = _NO_BOUND) -> bool:
     """Tell glibc, for this process and those it forks, to keep what is freed; say whether it is there to be told.
 
-    It is to be told before there are threads: of each thread's own heap it keeps nothing larger than 64 MiB, so all
-    get the same one. ``most_bytes`` is about how much is kept free.
+    It is told only before there are threads, and else left alone: of each thread's own heap it keeps nothing larger
+    than 64 MiB, so all get the same one. ``most_bytes`` is about how much is kept free.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if platform.libc_ver()[0] != "glibc" or len(os.listdir("/proc/self/task")) > 1:
         return False
     libc = ctypes.CDLL(None)
     wanted = {_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: most_bytes // 4, _M_TRIM_THRESHOLD: most_bytes}
     return all(libc.mallopt(parameter, value) for parameter, value in wanted.items())
-
-
-def give_back_freed_memory() -> None:
-    """Hand all that is kept to the kernel, as after a model has gone."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
