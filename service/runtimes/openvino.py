@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +18,8 @@ _HINTS: Mapping[PrecisionName, str] = {"float32": "f32", "bfloat16": "bf16"}
 
 def compile_openvino(graph: bytes, num_threads: int, precision: PrecisionName) -> RunGraph | None:
     """Compile an ONNX graph for this machine's CPU, to compute in float32 or, where that is quick, in bfloat16."""
-    import openvino  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra, without stubs
-
-    core = openvino.Core()
-    if precision not in _HINTS or (
-        precision != "float32" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    ):
+    core, capabilities = _core()
+    if precision not in _HINTS or (precision == "bfloat16" and "BF16" not in capabilities):
         return None
     options = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],  # or some CPUs would compute in fewer bits without a word
@@ -43,3 +42,21 @@ def compile_openvino(graph: bytes, num_threads: int, precision: PrecisionName) -
         return scores
 
     return run
+
+
+@cache
+def _core() -> tuple[Any, Sequence[str]]:
+    """Give the one core of this process, and what its CPU is capable of.
+
+    Its plug-in puts a stack for signals under the thread that it is made in, and unmaps it when it dies, in whatever
+    thread: the next signal would end the process. So it is made in a thread that has no other use, and never dies.
+    """
+    with ThreadPoolExecutor(1, "openvino") as pool:
+        return pool.submit(_make_core).result()
+
+
+def _make_core() -> tuple[Any, Sequence[str]]:
+    import openvino  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra, without stubs
+
+    core = openvino.Core()
+    return core, tuple(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))

@@ -18,7 +18,6 @@ from model_zoo.segmentation import PLAIN, Wanted
 from model_zoo.spec import Argument, ModelSpec, Prediction, SizeRule
 from service.runtimes import RUNTIMES
 from service.runtimes.graph import RunGraph, build_graph
-from service.runtimes.openvino import compile_openvino
 from service.settings import BadSetting, PrecisionName, Settings
 from tests.model_zoo.test_architectures import SMALL
 from tests.service.conftest import SPEC
@@ -115,18 +114,6 @@ def test_fewer_bits_are_taken_where_masks_stay(error: float, precision: str, che
 
     assert runtime.precision == precision
     assert (runtime.precision_note is None) == (precision == "bfloat16")
-
-
-def test_openvino_computes_in_bfloat16_where_the_cpu_does(checkpoint: Checkpoint) -> None:
-    openvino = pytest.importorskip("openvino")
-    is_quick = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-    assert compile_openvino(b"", 1, "float16") is None
-    if not is_quick:
-        assert compile_openvino(b"", 1, "bfloat16") is None
-    runtime = RUNTIMES["openvino"](checkpoint, CPU, Settings(precision="bfloat16"))
-
-    assert runtime.precision == "bfloat16" or runtime.precision_note
 
 
 def test_a_gpu_is_refused(name: str, checkpoint: Checkpoint) -> None:

@@ -28,11 +28,17 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def expected_mask(theirs: Theirs, image: Image.Image, *, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Draw the mask as torchvision would: resized as it evaluates, and scores brought back to the image's size."""
+def expected_scores(theirs: Theirs, image: Image.Image, *, side: int) -> torch.Tensor:
+    """Give scores ``[C, H, W]`` as torchvision would: resized as it evaluates, and brought back to the image's size."""
     logits = theirs.logits(SemanticSegmentation(resize_size=side)(image).unsqueeze(0))
-    scores = F.interpolate(logits, size=(image.height, image.width), mode="bilinear", align_corners=False)
-    return scores[0].argmax(dim=0).to(torch.uint8).numpy()
+    return F.interpolate(logits, size=(image.height, image.width), mode="bilinear", align_corners=False)[0]
+
+
+def check_mask(mask: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], scores: torch.Tensor) -> None:
+    """Check that a mask is the argmax of scores, but for pixels where two classes are equal up to rounding."""
+    chosen = scores.gather(0, torch.from_numpy(mask.astype(np.int64))[None])[0]
+    torch.testing.assert_close(chosen, scores.amax(0), atol=1e-5 * float(scores.std()), rtol=0)
+    assert (mask == scores.argmax(0).numpy()).mean() > 0.999
 
 
 async def served_mask(checkpoint: Path, image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -49,9 +55,8 @@ async def test_an_imported_network_is_served_and_draws_the_masks_of_its_origin(t
 
     mask = await served_mask(imported, image)
 
-    expected = expected_mask(theirs, image, side=64)
-    assert len(np.unique(expected)) > 1
-    np.testing.assert_array_equal(mask, expected)
+    assert len(np.unique(mask)) > 1
+    check_mask(mask, expected_scores(theirs, image, side=64))
 
 
 async def test_without_a_word_about_sizes_masks_are_those_that_torchvision_evaluates(
@@ -61,4 +66,4 @@ async def test_without_a_word_about_sizes_masks_are_those_that_torchvision_evalu
 
     mask = await served_mask(imported_small, image)
 
-    np.testing.assert_array_equal(mask, expected_mask(small, image, side=520))
+    check_mask(mask, expected_scores(small, image, side=520))
