@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+from model_zoo.allocator import give_back_freed_memory
 from model_zoo.checkpoint import BadCheckpoint
 from service.batch_limits import Shape
 from service.budget import Budget, choose_limit, estimate
@@ -249,6 +250,7 @@ class Residency:
         for device in devices:
             if not device.is_broken:
                 await device.free_cache()
+        await asyncio.to_thread(give_back_freed_memory)
         if model.segmenter is None:
             for kind in ("weights", "peak"):
                 with suppress(KeyError):  # of older prometheus-clients, if it is gone already
