@@ -6,12 +6,12 @@ Sizes are in the units of the drawing. Colours are told in the file itself, so t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from xml.etree.ElementTree import Element, tostring
+from xml.etree.ElementTree import Element
 
 from benchmarks.reproductions.results import Results
 from benchmarks.reproductions.suites import Row
 from training.report_page.curves import Point, ticks
-from training.report_page.markup import extend, tag
+from training.report_page.markup import drawing, extend, svg_file, tag
 
 PANEL_WIDTH, PANEL_HEIGHT = 400, 260
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 30, 40
@@ -31,25 +31,18 @@ def draw_section(results: Results, rows: Sequence[Row]) -> bytes | None:
     if not names:
         return None
     height = PANEL_HEIGHT + LEGEND_LINE * -(-len(names) // 3) + 8
-    drawing = tag(
-        "svg",
-        tag("rect", width=2 * PANEL_WIDTH, height=height, fill=PAPER),
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {2 * PANEL_WIDTH} {height}",
-        font_family="sans-serif",
-        font_size=12,
-    )
+    picture = drawing(2 * PANEL_WIDTH, height, font_size=12, paper=PAPER)
     for column, (title, curves) in enumerate((("training loss", losses), ("validation mIoU", mious))):
-        drawing.append(_panel(title, {name: curves[name] for name in names}, left=column * PANEL_WIDTH))
+        picture.append(_panel(title, {name: curves[name] for name in names}, left=column * PANEL_WIDTH))
     for number, name in enumerate(names):
         line, column = divmod(number, 3)
         x, y = LEFT + column * 250, PANEL_HEIGHT + LEGEND_LINE * (line + 0.5)
         extend(
-            drawing,
+            picture,
             _line([(x, y - 4), (x + 26, y - 4)], number),
             tag("text", name, x=x + 32, y=y, fill=INK),
         )
-    return tostring(drawing, encoding="unicode").encode() + b"\n"
+    return svg_file(picture)
 
 
 def mean_curve(results: Results, row: Row, *, place: int) -> list[Point]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from xml.etree.ElementTree import Element, tostring
+from xml.etree.ElementTree import Element
 
 from benchmarks.scaling.cost import Fit, cost_model, memory_model, terms_of
 from benchmarks.scaling.points import OWN
 from benchmarks.scaling.results import Results, Seen
 from training.report_page.curves import Point, ticks
-from training.report_page.markup import extend, tag
+from training.report_page.markup import drawing, extend, svg_file, tag
 
 PANEL_WIDTH, PANEL_HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 250, 190, 44, 14, 44, 24
 COLORS = ("#1f6feb", "#d9580d", "#1a7f37", "#8250df")
@@ -45,24 +45,17 @@ def draw(results: Results) -> bytes:
     """Draw all parts of which something was found."""
     parts = {part: series for part in _PARTS if (series := _series(results, part))}
     width, height = PANEL_WIDTH * len(_METRICS), PANEL_HEIGHT * len(parts)
-    drawing = tag(
-        "svg",
-        tag("rect", width=width, height=height, fill=PAPER),
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {width} {height}",
-        font_family="sans-serif",
-        font_size=11,
-    )
+    picture = drawing(width, height, font_size=11, paper=PAPER)
     costs = {row: cost_model(results, row) for row in OWN} if "sizes" in parts else {}
     memories = {row: memory_model(results, row) for row in OWN} if "sizes" in parts else {}
     for line, (part, series) in enumerate(parts.items()):
-        drawing.append(_legend(part, list(series), top=line * PANEL_HEIGHT))
+        picture.append(_legend(part, list(series), top=line * PANEL_HEIGHT))
         for column, (metric, value) in enumerate(_METRICS.items()):
             fits = {} if part not in FITTED.get(metric, ()) else memories if metric == "peak MB" else costs
             curves = {name: _points(loads, part, value) for name, loads in series.items()}
             dashed = {name: _points(loads, part, _prediction(fits)) for name, loads in series.items()} if fits else {}
-            drawing.append(_panel(metric, curves, dashed, (column * PANEL_WIDTH, line * PANEL_HEIGHT)))
-    return tostring(drawing, encoding="unicode").encode() + b"\n"
+            picture.append(_panel(metric, curves, dashed, (column * PANEL_WIDTH, line * PANEL_HEIGHT)))
+    return svg_file(picture)
 
 
 def _series(results: Results, part: str) -> Series:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
-from xml.etree.ElementTree import Element, tostring
+from xml.etree.ElementTree import Element
 
 from benchmarks.serving.results import Results
 from benchmarks.serving.rows import TRIVIAL, is_own
 from training.report_page.curves import ticks
-from training.report_page.markup import extend, tag
+from training.report_page.markup import drawing, extend, svg_file, tag
 
 PANEL_WIDTH, NAMES, RIGHT, TOP, BOTTOM, BAR = 400, 110, 24, 34, 26, 22
 OURS, THEIRS, INK, RULE, PAPER = "#1f6feb", "#9aa4b0", "#57606a", "#d9dee4", "#ffffff"
@@ -28,19 +28,12 @@ def draw(results: Results) -> bytes:
         if load
     ]
     width, height = PANEL_WIDTH * len(panels), TOP + BAR * len(rows) + BOTTOM
-    drawing = tag(
-        "svg",
-        tag("rect", width=width, height=height, fill=PAPER),
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {width} {height}",
-        font_family="sans-serif",
-        font_size=12,
-    )
+    picture = drawing(width, height, font_size=12, paper=PAPER)
     for column, (title, key, load) in enumerate(panels):
         scale = 1000 if key == "p99" else 1
         values = {row: [scale * value for value in results.values(row, load, key).values()] for row in rows}
-        drawing.append(_panel(title, values, left=column * PANEL_WIDTH))
-    return tostring(drawing, encoding="unicode").encode() + b"\n"
+        picture.append(_panel(title, values, left=column * PANEL_WIDTH))
+    return svg_file(picture)
 
 
 def closed_load(results: Results) -> str | None:

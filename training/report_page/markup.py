@@ -26,6 +26,23 @@ def extend(element: Element, *children: Content) -> Element:
     return element
 
 
+def drawing(width: float, height: float, *, font_size: float, paper: str) -> Element:
+    """Begin an SVG that stands alone, in a file of its own."""
+    return tag(
+        "svg",
+        tag("rect", width=width, height=height, fill=paper),
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {width} {height}",
+        font_family="sans-serif",
+        font_size=font_size,
+    )
+
+
+def svg_file(drawn: Element) -> bytes:
+    """Write such an SVG."""
+    return tostring(drawn, encoding="unicode").encode() + b"\n"
+
+
 def render(page: Element) -> bytes:
     """Write a whole page; what UTF-8 cannot hold becomes a question mark."""
     return b"<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html").encode("utf-8", "replace")
