@@ -6,16 +6,17 @@ import struct
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
-from io import BytesIO
 from itertools import chain
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
 
 from model_zoo.labels import voc_palette
 from model_zoo.spec import Color
 from service.masks.encoder import LabelledMask, Mask
+
+_GREY, _INDEXED = 0, 3
+"""PNG's types of colour."""
 
 UP = 2
 """PNG's filter that tells a row as its difference from the one above."""
@@ -29,11 +30,19 @@ _SMALL_BUFFERS = 6
 
 def encode_png(labelled: LabelledMask) -> bytes:
     """Write a mask of 8 bits a pixel; ids beyond the classes keep the VOC colours."""
-    return png_bytes(indexed_image(labelled.mask, labelled.palette))
+    mask = labelled.mask
+    return filtered_png(
+        _as_differences(mask), mask.shape[1], color_type=_INDEXED, palette=_all_colors(tuple(labelled.palette))
+    )
+
+
+def grey_png(rows: Mask, width: int, *, depth: int = 8) -> bytes:
+    """Write a grey picture from the bytes of its rows ``[H, N]``; Pillow would try five filters on each."""
+    return filtered_png(_as_differences(rows), width, depth=depth, color_type=_GREY)
 
 
 def indexed_image(mask: Mask, palette: Sequence[Color]) -> Image.Image:
-    """Give a mask ``[H, W]`` as a picture of mode P with all 256 colours, so that it is always 8 bits deep."""
+    """Give a mask ``[H, W]`` as a picture of mode P with all 256 colours."""
     image = Image.fromarray(mask)
     image.putpalette(_all_colors(tuple(palette)))
     return image
@@ -44,28 +53,25 @@ def _all_colors(palette: tuple[Color, ...]) -> bytes:
     return bytes(chain.from_iterable((*palette, *voc_palette()[len(palette) :])))
 
 
-def png_bytes(image: Image.Image) -> bytes:
-    """Write a picture that is made of areas of one colour."""
-    output = BytesIO()
-    image.save(output, PngImageFile.format, compress_level=1, compress_type=_RUN_LENGTHS)
-    return output.getvalue()
-
-
-def grey_png(rows: Mask, width: int, *, depth: int = 8) -> bytes:
-    """Write a grey picture from the bytes of its rows ``[H, N]``; Pillow would try five filters on each."""
+def _as_differences(rows: Mask) -> Mask:
+    """Give the lines ``[H, 1 + N]`` of rows ``[H, N]``, each but the first told by what differs from the one above."""
     lines = np.empty((rows.shape[0], 1 + rows.shape[1]), np.uint8)
     lines[:, 0] = UP
     lines[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=lines[1:, 1:])
-    return filtered_png(lines, width, depth=depth, color_type=0)
+    return lines
 
 
-def filtered_png(lines: Mask, width: int, *, depth: int = 8, color_type: int) -> bytes:
-    """Write a PNG from the bytes of its lines ``[H, 1 + N]``, each with its filter in front."""
+def filtered_png(lines: Mask, width: int, *, depth: int = 8, color_type: int, palette: bytes = b"") -> bytes:
+    """Write a PNG from the bytes of its lines ``[H, 1 + N]``, each with its filter in front.
+
+    It is made here and not by Pillow, which takes half as much time again.
+    """
     head = struct.pack(">IIBBBBB", width, len(lines), depth, color_type, 0, 0, 0)
     packer = zlib.compressobj(level=1, memLevel=_SMALL_BUFFERS, strategy=_RUN_LENGTHS)
     packed = packer.compress(lines.data) + packer.flush()
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
+    colors = _chunk(b"PLTE", palette) if palette else b""
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + colors + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
