@@ -39,7 +39,7 @@ class NullRuntime:
     def __call__(self, inputs: Sequence[NetworkInput], wanted: Sequence[Wanted]) -> list[Segmentation]:
         """Give the masks of a batch."""
         time.sleep(self.batch_seconds)
-        if self.fail_color in [tuple(item.pixels[:, 0, 0].tolist()) for item in inputs]:
+        if self.fail_color and self.fail_color in [tuple(item.pixels[:, 0, 0].tolist()) for item in inputs]:
             raise RuntimeError("an image has the colour that makes the null runtime fail")
         return [self._segment(item, wish) for item, wish in zip(inputs, wanted, strict=True)]
 
