@@ -36,7 +36,7 @@ _PARTS: Mapping[str, Callable[[Seen], str | None]] = {
 }
 """How series are named in each part; loads without a name are left to the tables."""
 
-_ACROSS = {"sizes": "MP of an image"}
+_ACROSS = {"sizes": "MP"}
 
 Series = Mapping[str, Sequence[Seen]]
 
