@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import Callable
 
 from starlette.datastructures import QueryParams
@@ -47,7 +47,7 @@ class RequestRecord:
             await self._app(scope, receive, send)
             return
         given = _header(scope, b"x-request-id")
-        current = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        current = given if _SANE_ID.fullmatch(given) else _new_id()
         token = request_id.set(current)
         started = time.monotonic()
         status: int | None = None
@@ -180,6 +180,11 @@ class BodyLimit:
         if more and others and self._num_pending + more > self._max_pending_bytes:
             limit = f"at most {self._max_pending_bytes} in all (max_pending_body_bytes)"
             raise QueueFull(f"the bodies of other requests hold {others} bytes and this one {own + more}, {limit}")
+
+
+def _new_id() -> str:
+    """Give an id that nobody has had; it need not be secret, and the kernel's randomness takes eight times as long."""
+    return f"{random.getrandbits(128):032x}"
 
 
 def _header(scope: Scope, name: bytes) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from service.errors import InvalidRequest, NotAcceptable
 from service.masks import ENCODERS
 from service.masks.encoder import Encoder
@@ -18,7 +20,12 @@ def choose_encoder(output_format: str | None, accept: str | None) -> Encoder:
         if output_format not in ENCODERS:
             raise InvalidRequest(f"unknown format {output_format[:50]!r}, allowed are {', '.join(ENCODERS)}")
         return ENCODERS[output_format]
-    wanted = _qualities(accept or "*/*")
+    return _liked_best(accept or "*/*")
+
+
+@lru_cache(maxsize=256)  # clients send the same over and over
+def _liked_best(accept: str) -> Encoder:
+    wanted = _qualities(accept)
     best = max(ENCODERS.values(), key=lambda encoder: _quality(encoder.media_type, wanted))
     if _quality(best.media_type, wanted) == 0:
         offered = ", ".join(dict.fromkeys(encoder.media_type for encoder in ENCODERS.values()))

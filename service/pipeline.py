@@ -23,7 +23,7 @@ from model_zoo.segmentation import Segmentation
 from service.admission import Place, Priority
 from service.errors import DeadlineExceeded, ServiceError
 from service.images import ImageLimits, Pixels, check_probabilities, decode_image
-from service.masks.encoder import ClassPixels, Encoder
+from service.masks.encoder import Encoder
 from service.metrics import Metrics
 from service.models import Model
 from service.registry import Registry
@@ -146,7 +146,7 @@ class Pipeline:
                 )
                 returned = time.monotonic()
                 found = forwarded.segmentation
-                content, size, pixels = await loop.run_in_executor(self._codecs, _write, found, header, wish, image)
+                content, size = await loop.run_in_executor(self._codecs, self._write, found, header, wish, image)
                 encoded = time.monotonic()
         batched = decoded + forwarded.queue
         stages = (
@@ -157,8 +157,6 @@ class Pipeline:
         )
         for stage in stages:
             self._metrics.stage_seconds.labels(header.name, stage.name).observe(stage.ended - stage.started)
-        for name, num_pixels in pixels:
-            self._metrics.class_pixels.labels(header.name, name).inc(num_pixels)
         return Answer(content, wish.encoder.media_type, header.name, header.version, size, stages)
 
     def _read(
@@ -171,13 +169,15 @@ class Pipeline:
             check_probabilities(header.spec.num_classes, item.size, self._limits)
         return image if wish.encoder.needs_image else None, item
 
-
-def _write(
-    segmentation: Segmentation, header: CheckpointHeader, wish: Wish, image: Image.Image | None
-) -> tuple[bytes, tuple[int, int], ClassPixels]:
-    """Give the encoded mask, its height and width, and about how many pixels each class has."""
-    labelled = wish.view.label(segmentation, header, image=image)
-    return wish.encoder.encode(labelled), labelled.size, labelled.estimated_pixels()
+    def _write(
+        self, segmentation: Segmentation, header: CheckpointHeader, wish: Wish, image: Image.Image | None
+    ) -> tuple[bytes, tuple[int, int]]:
+        """Give the encoded mask, its height and width, and count its pixels."""
+        labelled = wish.view.label(segmentation, header, image=image)
+        content = wish.encoder.encode(labelled)
+        for name, num_pixels in labelled.estimated_pixels():  # here, for the event loop has more to do than this thread
+            self._metrics.class_pixels.labels(header.name, name).inc(num_pixels)
+        return content, labelled.size
 
 
 @contextmanager

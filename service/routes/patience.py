@@ -19,17 +19,26 @@ async def unless_client_goes(request: Request, work: Coroutine[Any, Any, T]) -> 
     Raises:
         ClientGone: It did.
     """
-    working = asyncio.create_task(work)
+    task = asyncio.current_task()
+    assert task is not None
+    is_working = True
+
+    def stop(leaving: asyncio.Task[None]) -> None:
+        if is_working and not leaving.cancelled():
+            task.cancel()
+
     leaving = asyncio.create_task(_wait_for_disconnect(request))
+    leaving.add_done_callback(stop)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise errors.ClientGone("the client hung up before its answer was ready")
+        return await work
+    except asyncio.CancelledError:
+        if not leaving.done():
+            raise
+        task.uncancel()
+        raise errors.ClientGone("the client hung up before its answer was ready") from None
     finally:
+        is_working = False
         leaving.cancel()
-        working.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
 
 
 async def _wait_for_disconnect(request: Request) -> None:

@@ -12,11 +12,12 @@ from service.dependencies import WithServices
 from service.pipeline import Answer, Wish
 from service.problems import document_problems
 from service.routes.bodies import BODY_DOCUMENT, Upload, read_images
+from service.routes.lean import LeanRoute
 from service.routes.patience import unless_client_goes
 from service.routes.several import list_answers
 from service.routes.wishes import Hurry, MaskQuery, read_wish
 
-router = APIRouter(tags=["segment"])
+router = APIRouter(tags=["segment"], route_class=LeanRoute)
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
