@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from statistics import median
 
 import torch
 
@@ -26,15 +25,17 @@ _NATIVE_SIDE = 512
 _LEAST_GROWTH = 1.05
 """A larger batch pays when it brings so many times the images a second."""
 
-_STEEP_GROWTH = 1.5
-"""Where throughput grows so much, a batch of twice the size takes hardly longer: it is tried, whatever was spent."""
+_STEEP_GROWTH = 2.0
+"""Where throughput grows so much, a batch of the next size takes hardly longer: it is tried, whatever was spent."""
 
-_SECONDS_A_SHAPE = 1.5
-"""What the passes of a shape take together, beyond the one that fills the caches, before no larger size is tried."""
+_STEP = 4
+"""Steps of two would take as long again, and what each brings is hard to tell from noise."""
+
+_SECONDS_A_SHAPE = 1.0
+"""What the timed passes of a shape take together before no larger size is tried."""
 
 _SECONDS_A_SIZE = 0.2
-_LONG_PASS = 0.5
-_MOST_PASSES = 4
+_MOST_PASSES = 3
 
 _DEAREST = Wanted(sums=True)
 """What memory is measured with: what takes more is rarely wanted. Time is that of plain masks, which most want."""
@@ -76,14 +77,14 @@ async def warm_up(  # noqa: PLR0913
             await passes.seconds(next(iter(known.batch_sizes)), 1)
         return known
     usual = dict.fromkeys(shapes or usual_shapes(spec))  # padding makes some of them one
-    batch_sizes: dict[Shape, int] = {}
+    found: dict[Shape, _Useful] = {}
     for shape in usual:
-        turned = batch_sizes.get((shape[0], shape[2], shape[1]))  # as many pixels, so as large a batch
-        batch_sizes[shape] = turned or await _useful_batch_size(passes, shape, max_batch_size)
+        turned = found.get((shape[0], shape[2], shape[1]))  # as many pixels, so as large a batch
+        found[shape] = turned or await _useful(passes, shape, max_batch_size)
         if turned:
             await passes.seconds(shape, 1)
-    largest = max(usual, key=lambda shape: batch_sizes[shape] * prod(shape))
-    return WarmUp(batch_sizes, await passes.peak_bytes(largest, batch_sizes[largest]))
+    largest = max(usual, key=lambda shape: found[shape].batch_size * prod(shape))
+    return WarmUp({shape: found[shape].batch_size for shape in usual}, found[largest].peak_bytes)
 
 
 def usual_shapes(spec: ModelSpec) -> list[Shape]:
@@ -107,60 +108,60 @@ class _Passes:
     async def seconds(self, shape: Shape, size: int) -> float:
         """Give the time of one pass; what it waited for the device is not in it."""
         async with self.device.turn:
-            return await self.device.run(self._timed, [_blank(shape)] * size)
+            return await self.device.run(self._timed, [_blank(shape)] * size, PLAIN)
 
     async def peak_bytes(self, shape: Shape, size: int) -> int:
         """Give the most memory that a pass takes beside the weights; to measure it slows the pass."""
         async with self.device.turn:
-            work = partial(self.runtime, [_blank(shape)] * size, [_DEAREST] * size)
+            work = partial(self._timed, [_blank(shape)] * size, _DEAREST)
             _, peak = await self.device.run(measured_peak, self.device.device, work)
             return peak
 
-    def _timed(self, batch: Sequence[NetworkInput]) -> float:
+    def _timed(self, batch: Sequence[NetworkInput], wanted: Wanted) -> float:
         started = self.clock()
-        self.runtime(batch, [PLAIN] * len(batch))
+        self.runtime(batch, [wanted] * len(batch))
         return self.clock() - started
 
 
-async def _useful_batch_size(passes: _Passes, shape: Shape, max_batch_size: int) -> int:
+@dataclass(frozen=True, slots=True)
+class _Useful:
+    batch_size: int
+    peak_bytes: int
+
+
+async def _useful(passes: _Passes, shape: Shape, max_batch_size: int) -> _Useful:
     """Give the batch size from which the images a second grow no more, or more would take too long to find out."""
-    await passes.seconds(shape, 1)  # caches and kernels are made now, so its time says nothing
     if max_batch_size == 1:
-        return 1
-    spent, useful, throughput, is_steep = 0.0, 1, 0.0, False
-    for size in _sizes(max_batch_size):
+        return _Useful(1, await passes.peak_bytes(shape, 1))
+    spent, useful, throughput, is_steep = 0.0, _Useful(0, 0), 0.0, False
+    size, most = 1, max_batch_size
+    while size > useful.batch_size:
         if throughput and not is_steep and spent + size / throughput > _SECONDS_A_SHAPE:
             break
         try:
+            peak_bytes = await passes.peak_bytes(shape, size)  # fills caches, too, so its time says nothing
             durations = await _several(passes, shape, size)
         except OutOfMemory:
-            break
+            if size == 1:
+                raise
+            size = most = size // 2
+            continue
         spent += sum(durations)
-        found = size / median(durations[1:] or durations)  # the first of a size is slower
+        found = size / min(durations)  # whatever else runs here only makes them longer
         if found < _LEAST_GROWTH * throughput:
             break
         is_steep = bool(throughput) and found > _STEEP_GROWTH * throughput
-        useful, throughput = size, found
+        useful, throughput = _Useful(size, peak_bytes), found
+        size = min(_STEP * size, most)
     return useful
 
 
 async def _several(passes: _Passes, shape: Shape, size: int) -> list[float]:
-    """Time a batch size: several times when a pass is short, once when it is long."""
+    """Time a batch size: a few times when a pass is short, once when it is long."""
     durations = [await passes.seconds(shape, size)]
-    if durations[0] < _LONG_PASS:
-        durations.append(await passes.seconds(shape, size))
     while len(durations) < _MOST_PASSES and sum(durations) < _SECONDS_A_SIZE:
         durations.append(await passes.seconds(shape, size))
     return durations
-
-
-def _sizes(most: int) -> Iterator[int]:
-    """Give 1, 2, 4, 8 ... and at last ``most``."""
-    size = 1
-    while size < most:
-        yield size
-        size *= 2
-    yield most
 
 
 def _blank(shape: Shape) -> NetworkInput:

@@ -54,7 +54,7 @@ class Network:
         if len(inputs) > self._room:
             raise torch.OutOfMemoryError
         self.clock.now += self._seconds(len(inputs))
-        torch.empty(inputs[0].pixels.nbytes * len(inputs) * 4, dtype=torch.uint8)
+        torch.empty(inputs[0].pixels.nbytes * len(inputs) * (4 if self.are_dear[-1] else 2), dtype=torch.uint8)
         return []
 
 
@@ -93,7 +93,7 @@ async def test_nothing_beyond_the_first_size_that_does_not_pay_is_tried(device: 
 
     await measure(network, device, 64)
 
-    assert max(network.sizes) == 8
+    assert max(network.sizes) == 16
 
 
 async def test_one_slow_pass_among_several_decides_nothing(device: Device) -> None:
@@ -119,7 +119,7 @@ async def test_a_slow_network_is_not_run_on_more_than_one_image(device: Device) 
     network = Network(lambda size: 3.0 * size)
 
     assert await measure(network, device, 8) == 1
-    assert network.sizes == [1, 1, 1]  # for the caches, the time, the memory
+    assert network.sizes == [1, 1]  # for the caches and the memory, and for the time
 
 
 @pytest.mark.parametrize("seconds_an_image", [0.001, 0.02, 0.1, 0.3, 0.7])
@@ -128,8 +128,7 @@ async def test_warming_up_a_shape_takes_no_more_than_a_few_seconds(device: Devic
 
     await measure(network, device, 1024)
 
-    for_caches_and_memory = seconds_an_image * (1 + network.sizes[-1] ** 0.9)
-    assert network.clock.now - for_caches_and_memory <= 3.7
+    assert network.clock.now - seconds_an_image <= 2.5  # beyond the pass for the caches
 
 
 async def test_growing_ends_where_memory_does(device: Device) -> None:
@@ -148,7 +147,7 @@ async def test_single_images_are_run_but_not_measured(device: Device) -> None:
     network = Network()
 
     assert await measure(network, device, 1) == 1
-    assert network.sizes == [1, 1]  # for the caches and the memory
+    assert network.sizes == [1]
 
 
 async def test_every_usual_shape_is_measured(device: Device) -> None:
@@ -175,7 +174,6 @@ async def test_memory_is_that_of_the_largest_useful_batch_of_the_largest_shape(d
 
     found = await warm_up(network, device, SPEC, max_batch_size=8, shapes=shapes, clock=network.clock)
 
-    assert network.batches[-1] == ((3, 32, 96), 4)
     assert found.peak_bytes == 4 * 4 * 3 * 32 * 96
 
 
@@ -247,29 +245,12 @@ async def test_a_shape_that_both_ways_up_are_padded_to_is_warmed_up_once(device:
 
     await warm_up(network, device, coarse, max_batch_size=1, clock=network.clock)
 
-    assert network.batches == [((3, 64, 64), 1)] * 2  # for the caches and the memory
+    assert network.batches == [((3, 64, 64), 1)]
 
 
 async def test_time_is_that_of_plain_masks_and_memory_that_of_the_dearest(device: Device) -> None:
-    network = Network()
+    network = Network(lambda size: 0.03 * size if network.are_dear[-1] else 0.01 * max(4, size))
 
-    await measure(network, device, 2)
+    found = await warm_up(network, device, SPEC, max_batch_size=8, shapes=[SHAPE], clock=network.clock)
 
-    assert not any(network.are_dear[:-1])
-    assert network.are_dear[-1]
-
-
-async def test_a_large_batch_is_found_though_every_pass_is_long(device: Device) -> None:
-    network = Network(lambda _: 0.3)
-
-    assert await measure(network, device, 8) == 8
-
-
-async def test_a_shape_that_is_only_turned_is_not_measured_again(device: Device) -> None:
-    network = Network(lambda size: 0.01 * max(4, size))
-    shapes = [(3, 48, 64), (3, 64, 48)]
-
-    warm = await warm_up(network, device, SPEC, max_batch_size=8, shapes=shapes, clock=network.clock)
-
-    assert warm.batch_sizes == dict.fromkeys(shapes, 4)
-    assert network.sizes.count(2) <= 4
+    assert found == WarmUp({SHAPE: 4}, peak_bytes=4 * 4 * 3 * 48 * 64)
