@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from zlib_ng import zlib_ng
 from torch import Tensor
 from torch.nn import functional as F
+from zlib_ng import zlib_ng
 
 from model_zoo import checkpoint
 from model_zoo.allocator import SERVED_BYTES, keep_freed_memory
