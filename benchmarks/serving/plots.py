@@ -15,7 +15,7 @@ from benchmarks.serving.rows import TRIVIAL, is_own
 from training.report_page.curves import ticks
 from training.report_page.markup import drawing, extend, svg_file, tag
 
-PANEL_WIDTH, NAMES, RIGHT, TOP, BOTTOM, BAR = 400, 110, 24, 34, 26, 22
+PANEL_WIDTH, NAMES, RIGHT, TOP, BOTTOM, BAR = 420, 136, 24, 34, 26, 22
 OURS, THEIRS, INK, RULE, PAPER = "#1f6feb", "#9aa4b0", "#57606a", "#d9dee4", "#ffffff"
 
 
