@@ -25,16 +25,14 @@ _NATIVE_SIDE = 512
 _LEAST_GROWTH = 1.05
 """A larger batch pays when it brings so many times the images a second."""
 
-_STEEP_GROWTH = 2.0
-"""Where throughput grows so much, a batch of the next size takes hardly longer: it is tried, whatever was spent."""
+_STEEP_GROWTH = 1.5
+"""Where throughput grows so much, a batch of twice the size takes hardly longer: it is tried, whatever was spent."""
 
-_STEP = 4
-"""Steps of two would take as long again, and what each brings is hard to tell from noise."""
-
-_SECONDS_A_SHAPE = 1.0
+_SECONDS_A_SHAPE = 0.9
 """What the timed passes of a shape take together before no larger size is tried."""
 
-_SECONDS_A_SIZE = 0.2
+_SECONDS_A_SIZE = 0.1
+_LONG_PASS = 0.3
 _MOST_PASSES = 3
 
 _DEAREST = Wanted(sums=True)
@@ -152,13 +150,15 @@ async def _useful(passes: _Passes, shape: Shape, max_batch_size: int) -> _Useful
             break
         is_steep = bool(throughput) and found > _STEEP_GROWTH * throughput
         useful, throughput = _Useful(size, peak_bytes), found
-        size = min(_STEP * size, most)
+        size = min(2 * size, most)
     return useful
 
 
 async def _several(passes: _Passes, shape: Shape, size: int) -> list[float]:
-    """Time a batch size: a few times when a pass is short, once when it is long."""
+    """Time a batch size: two times or three when a pass is short, once when it is long."""
     durations = [await passes.seconds(shape, size)]
+    if durations[0] < _LONG_PASS:
+        durations.append(await passes.seconds(shape, size))
     while len(durations) < _MOST_PASSES and sum(durations) < _SECONDS_A_SIZE:
         durations.append(await passes.seconds(shape, size))
     return durations

@@ -93,7 +93,7 @@ async def test_nothing_beyond_the_first_size_that_does_not_pay_is_tried(device: 
 
     await measure(network, device, 64)
 
-    assert max(network.sizes) == 16
+    assert max(network.sizes) == 8
 
 
 async def test_one_slow_pass_among_several_decides_nothing(device: Device) -> None:
