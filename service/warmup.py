@@ -31,6 +31,9 @@ _STEEP_GROWTH = 1.5
 _SECONDS_A_SHAPE = 0.9
 """What the timed passes of a shape take together before no larger size is tried."""
 
+_SLOW_PASS = 0.5
+"""A network that takes so many seconds for one image is not tried with two."""
+
 _SECONDS_A_SIZE = 0.1
 _LONG_PASS = 0.3
 _MOST_PASSES = 3
@@ -131,10 +134,10 @@ async def _useful(passes: _Passes, shape: Shape, max_batch_size: int) -> _Useful
     """Give the batch size from which the images a second grow no more, or more would take too long to find out."""
     if max_batch_size == 1:
         return _Useful(1, await passes.peak_bytes(shape, 1))
-    spent, useful, throughput, is_steep = 0.0, _Useful(0, 0), 0.0, False
+    spent, useful, throughput, goes_on = 0.0, _Useful(0, 0), 0.0, True
     size, most = 1, max_batch_size
     while size > useful.batch_size:
-        if throughput and not is_steep and spent + size / throughput > _SECONDS_A_SHAPE:
+        if not goes_on and spent + size / throughput > _SECONDS_A_SHAPE:
             break
         try:
             peak_bytes = await passes.peak_bytes(shape, size)  # fills caches, too, so its time says nothing
@@ -148,7 +151,7 @@ async def _useful(passes: _Passes, shape: Shape, max_batch_size: int) -> _Useful
         found = size / min(durations)  # whatever else runs here only makes them longer
         if found < _LEAST_GROWTH * throughput:
             break
-        is_steep = bool(throughput) and found > _STEEP_GROWTH * throughput
+        goes_on = found > _STEEP_GROWTH * throughput if throughput else min(durations) < _SLOW_PASS
         useful, throughput = _Useful(size, peak_bytes), found
         size = min(2 * size, most)
     return useful

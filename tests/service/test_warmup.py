@@ -254,3 +254,7 @@ async def test_time_is_that_of_plain_masks_and_memory_that_of_the_dearest(device
     found = await warm_up(network, device, SPEC, max_batch_size=8, shapes=[SHAPE], clock=network.clock)
 
     assert found == WarmUp({SHAPE: 4}, peak_bytes=4 * 4 * 3 * 48 * 64)
+
+
+async def test_batches_of_a_device_that_is_slow_but_takes_many_at_once_are_found(device: Device) -> None:
+    assert await measure(Network(lambda _: 0.31), device, 8) == 8
