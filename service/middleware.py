@@ -183,7 +183,7 @@ class BodyLimit:
 
 
 def _new_id() -> str:
-    """Give an id that nobody has had; it need not be secret, and the kernel's randomness takes eight times as long."""
+    """Give an id that nobody has had; it need not be secret, and the kernel's randomness takes seven times as long."""
     return f"{random.getrandbits(128):032x}"  # nosec B311  # no secret
 
 

@@ -256,5 +256,17 @@ async def test_time_is_that_of_plain_masks_and_memory_that_of_the_dearest(device
     assert found == WarmUp({SHAPE: 4}, peak_bytes=4 * 4 * 3 * 48 * 64)
 
 
-async def test_batches_of_a_device_that_is_slow_but_takes_many_at_once_are_found(device: Device) -> None:
-    assert await measure(Network(lambda _: 0.31), device, 8) == 8
+async def test_a_large_batch_is_found_though_every_pass_is_long(device: Device) -> None:
+    network = Network(lambda _: 0.3)
+
+    assert await measure(network, device, 8) == 8
+
+
+async def test_a_shape_that_is_only_turned_is_not_measured_again(device: Device) -> None:
+    network = Network(lambda size: 0.01 * max(4, size))
+    shapes = [(3, 48, 64), (3, 64, 48)]
+
+    warm = await warm_up(network, device, SPEC, max_batch_size=8, shapes=shapes, clock=network.clock)
+
+    assert warm.batch_sizes == dict.fromkeys(shapes, 4)
+    assert network.sizes.count(2) <= 4
