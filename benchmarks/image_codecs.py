@@ -5,9 +5,10 @@ project does without those are measured that can be imported; install them apart
 ``pip install --no-deps --target runs/codecs simplejpeg opencv-python-headless isal``. Torchvision's are not among them,
 for they are deprecated since its version 0.29.
 
-Pictures and masks are those of the serving benchmarks: photos of VOC's val list as JPEGs, and their targets, as they are
-and enlarged without new classes; ``../shared/data/voc`` has to be there. Times are those of the thread on its core. A round goes over all pictures and gives of each library
-the mean; the libraries take turns, in another order each round, and ratios are taken within a round.
+Pictures and masks are those of the serving benchmarks: photos of VOC's val list as JPEGs, and their targets, as they
+are and enlarged without new classes; ``../shared/data/voc`` has to be there. Times are those of the thread on its core.
+A round goes over all pictures and gives of each library the mean; the libraries take turns, in another order each
+round, and ratios are taken within a round.
 """
 
 from __future__ import annotations
