@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from training.recipe import RECIPES
+from training.run_folder import LAST
 
 Changes = Mapping[str, Any]
 
@@ -261,10 +262,13 @@ STAGE2_ROWS: Mapping[str, tuple[str, Changes]] = {
     "colour": ("stronger jitter, grey images and blurred ones", {"jitter": 0.5, "grey": 0.1, "blur": 0.15}),
     "larger": ("crops of 352 pixels in place of 288", {"crop": 352}),
 }
+STAGE1_LAST = Path("runs/reproductions/stage1", f"{BASE}-0", "stage-1", LAST)
+"""What the first stage's base leaves, where it was run as the page says."""
+
 SHORT: Changes = {"lr_floor": 0.0, "ema_decay": 0.98, "report": False, "check": False}
 
 
-def _ablation(name: str, base: str, rows: Mapping[str, tuple[str, Changes]], steps: int, **changes: int) -> Suite:
+def _ablation(name: str, base: str, rows: Mapping[str, tuple[str, Changes]], steps: int, **changes: int | str) -> Suite:
     """Change one thing at a time of a recipe that ships, in a short run of it."""
     return Suite(
         name=name,
@@ -278,6 +282,6 @@ def _ablation(name: str, base: str, rows: Mapping[str, tuple[str, Changes]], ste
 
 
 STAGE1 = _ablation("stage1", "default-stage1.toml", STAGE1_ROWS, 416, crop=224)
-STAGE2 = _ablation("stage2", "default-stage2.toml", STAGE2_ROWS, 416, crop=288)
+STAGE2 = _ablation("stage2", "default-stage2.toml", STAGE2_ROWS, 208, crop=288, init_from=str(STAGE1_LAST))
 
 SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (SHAPES, SMALL, VOC, STAGE1, STAGE2)}
