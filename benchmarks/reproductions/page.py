@@ -143,8 +143,11 @@ def verdict(differences: Sequence[float]) -> str:
 
 def picture(results: Results, section: str) -> str:
     """Show the curves of a section, or nothing where there are none."""
-    if not any(results.of(row.name) for row in section_rows(results, section)):
+    rows = section_rows(results, section)
+    if not any(results.of(row.name) for row in rows):
         return "No curves yet."
+    if draw_section(results, rows) is None:
+        return "Every row is one epoch long, so that its curve is the one point that the table tells."
     path = picture_path(results.suite.name, section).relative_to(DOCS)
     return f"![{SECTIONS[section]}: loss and mIoU over steps]({path})"
 

@@ -20,15 +20,18 @@ COLORS = ("#1f6feb", "#d9580d", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#0e
 DASHES = ("", "6 3", "2 3")
 INK, RULE, PAPER = "#57606a", "#d9dee4", "#ffffff"
 
+MIN_POINTS = 2
+"""How many points a line needs."""
+
 Curve = Sequence[Point]
 
 
 def draw_section(results: Results, rows: Sequence[Row]) -> bytes | None:
-    """Draw the curves of these rows, each the mean over its seeds; None where there is none."""
+    """Draw the curves of these rows, each the mean over its seeds; None where none has two points."""
     losses = {row.name: mean_curve(results, row, place=1) for row in rows}
     mious = {row.name: mean_curve(results, row, place=2) for row in rows}
     names = [name for name in losses if losses[name]]
-    if not names:
+    if all(len(curve) < MIN_POINTS for curve in (*losses.values(), *mious.values())):
         return None
     height = PANEL_HEIGHT + LEGEND_LINE * -(-len(names) // 3) + 8
     picture = drawing(2 * PANEL_WIDTH, height, font_size=12, paper=PAPER)

@@ -13,6 +13,7 @@ from benchmarks.reproductions.page import (
     PAGE,
     TEMPLATE,
     found_differences,
+    picture,
     render_page,
     section_rows,
     table,
@@ -86,6 +87,14 @@ def test_curves_are_means_over_seeds_and_drawn_where_there_are_any(tmp_path: Pat
     assert after.count(b"<polyline") == 3  # loss, mIoU and the legend's line
     ((step, miou),) = mean_curve(results, TINY.row("zero"), place=2)
     assert (step, round(miou, 9)) == (12, 0.55)
+
+
+def test_a_section_of_one_epoch_says_that_it_has_no_curves(tmp_path: Path) -> None:
+    results = Results(TINY, tmp_path / "results.json")
+    results.add(made_up("zero", 0, 0.5, curve=[[12, 1.0, 0.5]]))
+
+    assert draw_section(results, section_rows(results, "zeros")) is None
+    assert picture(results, "zeros").startswith("Every row is one epoch long")
 
 
 def test_the_page_is_what_the_results_say() -> None:
